@@ -201,7 +201,10 @@ mod tests {
     #[test]
     fn a_value_survives_the_binary_encoding() {
         let data = parse(r#"{"n":null,"list":[[],{}],"zero":0,"empty":"","no":false}"#);
-        assert_eq!(Struct::decode(data.encode_to_vec().as_slice()).unwrap(), data);
+        assert_eq!(
+            Struct::decode(data.encode_to_vec().as_slice()).unwrap(),
+            data
+        );
     }
 
     #[test]
@@ -220,6 +223,12 @@ mod tests {
         let data = parse(r#"{"big":9007199254740993,"huge":1e300}"#);
         let printed = serde_json::to_string(&data).unwrap();
         assert_eq!(parse(&printed), data);
+    }
+
+    #[test]
+    fn fractions_come_back_to_the_last_digit() {
+        let json = r#"{"x":15.872286270191061}"#; // off by one without serde_json's `float_roundtrip`
+        assert_eq!(serde_json::to_string(&parse(json)).unwrap(), json);
     }
 
     #[test]

@@ -313,7 +313,9 @@ pub struct PresenceFrame {
     pub change: PresenceChange,
 }
 
-/// A frame from a server, as its client reads it.
+/// A frame from a server, as its client reads it. In the pages inside [`Says`] (snapshots, history,
+/// summaries) a client finds each post already merged: `payload` is the encoded message as of the
+/// page, `edit` and `reactions` are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromServer {
     /// Everything but `message`.

@@ -51,7 +51,10 @@ pub struct Decoder {
     finished: bool,
 }
 
-const _: () = assert!(size_of::<Decoder>() <= 16, "every idle connection holds one");
+const _: () = assert!(
+    size_of::<Decoder>() <= 16,
+    "every idle connection holds one"
+);
 
 impl Decoder {
     /// The next event in `input`, whose front moves behind what was used; `None` when all was used.
@@ -65,7 +68,10 @@ impl Decoder {
         input: &mut &'i mut [u8],
         message_bytes_max: usize,
     ) -> Result<Option<Event<'e>>, WsError> {
-        let Self { in_flight, finished } = self;
+        let Self {
+            in_flight,
+            finished,
+        } = self;
         in_flight.take_if(|held| held.release() || *finished);
         if *finished {
             *input = &mut [];
@@ -128,7 +134,9 @@ fn next_whole<'i>(
     max: usize,
 ) -> Result<Option<Whole<'i>>, WsError> {
     while !input.is_empty() {
-        let Some(frame) = open_frame(in_flight, input, max)? else { break };
+        let Some(frame) = open_frame(in_flight, input, max)? else {
+            break;
+        };
         let payload = split_front(input, frame.missing());
         unmask(payload, frame.mask, frame.received);
         if payload.len() == frame.len && stands_alone(&frame, in_flight.as_deref()) {
@@ -153,7 +161,9 @@ fn open_frame(
     {
         return Ok(Some(frame));
     }
-    let Some(head) = take_head(in_flight, input)? else { return Ok(None) };
+    let Some(head) = take_head(in_flight, input)? else {
+        return Ok(None);
+    };
     let message = in_flight.as_deref().and_then(InFlight::message);
     Frame::admit(head, message, max).map(Some)
 }
@@ -162,7 +172,9 @@ fn take_head(
     in_flight: &mut Option<Box<InFlight>>,
     input: &mut &mut [u8],
 ) -> Result<Option<Head>, WsError> {
-    let is_cut = in_flight.as_ref().is_some_and(|in_flight| !in_flight.head.is_empty());
+    let is_cut = in_flight
+        .as_ref()
+        .is_some_and(|in_flight| !in_flight.head.is_empty());
     if !is_cut && let Some((head, size)) = Head::parse(input)? {
         split_front(input, size);
         return Ok(Some(head));
@@ -205,7 +217,10 @@ fn event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, WsError> {
 fn close(payload: &[u8]) -> Result<Event<'_>, WsError> {
     let Some((&code, reason)) = payload.split_first_chunk() else {
         return match payload {
-            [] => Ok(Event::Close { code: None, reason: "" }),
+            [] => Ok(Event::Close {
+                code: None,
+                reason: "",
+            }),
             _ => Err(WsError::BadClosePayload),
         };
     };
@@ -213,7 +228,10 @@ fn close(payload: &[u8]) -> Result<Event<'_>, WsError> {
     if !CloseCode::from(code).is_allowed() {
         return Err(WsError::BadCloseCode(code));
     }
-    Ok(Event::Close { code: Some(code), reason: text(reason)? })
+    Ok(Event::Close {
+        code: Some(code),
+        reason: text(reason)?,
+    })
 }
 
 fn text(payload: &[u8]) -> Result<&str, WsError> {

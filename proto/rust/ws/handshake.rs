@@ -12,8 +12,8 @@ use super::Data;
 const JSON: &str = "parlour.v1.json";
 const PROTO: &str = "parlour.v1.proto";
 
-/// The one version of RFC 6455; also the value that goes with [`UpgradeError::Version`].
-const VERSION: &str = "13";
+/// The one `Sec-WebSocket-Version`; the answer to [`UpgradeError::Version`] names it.
+pub const VERSION: &str = "13";
 
 /// A request that may be upgraded; the answer is 101 with these values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum UpgradeError {
     Method,
     /// `Connection: upgrade` or `Upgrade: websocket` is missing: not a WebSocket request at all.
     NotAnUpgrade,
-    /// Not version 13. The answer names the one we speak in `Sec-WebSocket-Version`.
+    /// Not [`VERSION`].
     Version,
     /// `Sec-WebSocket-Key` is missing, doubled, or not 16 bytes in base64.
     Key,
@@ -63,9 +63,9 @@ impl fmt::Display for UpgradeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Method => f.write_str("a WebSocket is opened with GET"),
-            Self::NotAnUpgrade => {
-                f.write_str("this is a WebSocket: send `Connection: upgrade` and `Upgrade: websocket`")
-            }
+            Self::NotAnUpgrade => f.write_str(
+                "this is a WebSocket: send `Connection: upgrade` and `Upgrade: websocket`",
+            ),
             Self::Version => write!(f, "Sec-WebSocket-Version must be {VERSION}"),
             Self::Key => f.write_str("Sec-WebSocket-Key must be 16 bytes in base64"),
             Self::Subprotocol => write!(f, "the subprotocols are {JSON} and {PROTO}"),
@@ -84,7 +84,9 @@ pub fn upgrade(method: &Method, headers: &HeaderMap) -> Result<Upgrade, UpgradeE
         return Err(UpgradeError::Method);
     }
     let says = |name, token: &str| {
-        values(headers, name).flat_map(tokens).any(|value| value.eq_ignore_ascii_case(token))
+        values(headers, name)
+            .flat_map(tokens)
+            .any(|value| value.eq_ignore_ascii_case(token))
     };
     if !says(header::CONNECTION, "upgrade") || !says(header::UPGRADE, "websocket") {
         return Err(UpgradeError::NotAnUpgrade);
@@ -93,12 +95,17 @@ pub fn upgrade(method: &Method, headers: &HeaderMap) -> Result<Upgrade, UpgradeE
         return Err(UpgradeError::Version);
     }
     let mut keys = values(headers, header::SEC_WEBSOCKET_KEY);
-    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(UpgradeError::Key) };
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return Err(UpgradeError::Key);
+    };
     if !is_key(key) {
         return Err(UpgradeError::Key);
     }
     let subprotocol = select_subprotocol(values(headers, header::SEC_WEBSOCKET_PROTOCOL))?;
-    Ok(Upgrade { accept_key: accept_key(key), subprotocol })
+    Ok(Upgrade {
+        accept_key: accept_key(key),
+        subprotocol,
+    })
 }
 
 /// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.
@@ -120,7 +127,9 @@ pub fn select_subprotocol<'a>(
         return Ok(None);
     }
     let known = offered.find_map(|name| {
-        [Encoding::Json, Encoding::Proto].into_iter().find(|&encoding| subprotocol(encoding) == name)
+        [Encoding::Json, Encoding::Proto]
+            .into_iter()
+            .find(|&encoding| subprotocol(encoding) == name)
     });
     known.map(Some).ok_or(UpgradeError::Subprotocol)
 }
@@ -145,18 +154,26 @@ pub fn data_kind(encoding: Encoding) -> Data {
 
 /// A header's values; one that is not visible ASCII counts as empty.
 fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default().trim())
+    headers
+        .get_all(name)
+        .into_iter()
+        .map(|value| value.to_str().unwrap_or_default().trim())
 }
 
 fn tokens(value: &str) -> impl Iterator<Item = &str> {
-    value.split(',').map(str::trim).filter(|token| !token.is_empty())
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|token| !token.is_empty())
 }
 
 /// 16 bytes in base64 are 22 characters and two of padding.
 fn is_key(key: &str) -> bool {
     key.len() == 24
         && key.strip_suffix("==").is_some_and(|digits| {
-            digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+            digits
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
         })
 }
 
@@ -188,7 +205,10 @@ mod tests {
     fn the_clients_first_choice_among_known_subprotocols_is_taken() {
         assert_eq!(select_subprotocol([]), Ok(None));
         assert_eq!(select_subprotocol([" , "]), Ok(None));
-        assert_eq!(select_subprotocol(["parlour.v1.json"]), Ok(Some(Encoding::Json)));
+        assert_eq!(
+            select_subprotocol(["parlour.v1.json"]),
+            Ok(Some(Encoding::Json))
+        );
         assert_eq!(
             select_subprotocol(["chat, parlour.v1.proto", "parlour.v1.json"]),
             Ok(Some(Encoding::Proto))
@@ -198,7 +218,10 @@ mod tests {
     #[test]
     fn unknown_subprotocols_alone_are_refused() {
         for unknown in ["parlour.v2.json", "PARLOUR.V1.JSON", "mqtt, chat"] {
-            assert_eq!(select_subprotocol([unknown]), Err(UpgradeError::Subprotocol));
+            assert_eq!(
+                select_subprotocol([unknown]),
+                Err(UpgradeError::Subprotocol)
+            );
         }
     }
 
@@ -211,14 +234,26 @@ mod tests {
         };
         assert_eq!(set("connection", "close"), Err(UpgradeError::NotAnUpgrade));
         assert_eq!(set("upgrade", "h2c"), Err(UpgradeError::NotAnUpgrade));
-        assert_eq!(set("sec-websocket-version", "8"), Err(UpgradeError::Version));
+        assert_eq!(
+            set("sec-websocket-version", "8"),
+            Err(UpgradeError::Version)
+        );
         assert_eq!(set("sec-websocket-key", "c2hvcnQ="), Err(UpgradeError::Key));
-        assert_eq!(set("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=!"), Err(UpgradeError::Key));
-        assert_eq!(set("sec-websocket-protocol", "mqtt"), Err(UpgradeError::Subprotocol));
+        assert_eq!(
+            set("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=!"),
+            Err(UpgradeError::Key)
+        );
+        assert_eq!(
+            set("sec-websocket-protocol", "mqtt"),
+            Err(UpgradeError::Subprotocol)
+        );
         let doubled = request(|headers| {
             headers.append("sec-websocket-key", KEY.parse().unwrap());
         });
         assert_eq!(doubled, Err(UpgradeError::Key));
-        assert_eq!(upgrade(&Method::POST, &HeaderMap::new()), Err(UpgradeError::Method));
+        assert_eq!(
+            upgrade(&Method::POST, &HeaderMap::new()),
+            Err(UpgradeError::Method)
+        );
     }
 }

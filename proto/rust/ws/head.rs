@@ -22,9 +22,13 @@ impl Head {
     /// Checks go in the order of the bytes and each as soon as its byte is there, so that the error is the
     /// same wherever a read was cut.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, WsError> {
-        let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
+        let Some((&first, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
         let opcode = opcode(first)?;
-        let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
+        let Some((&second, rest)) = rest.split_first() else {
+            return Ok(None);
+        };
         let short = second & 0x7f;
         if second & 0x80 == 0 {
             return Err(WsError::Unmasked);
@@ -32,9 +36,18 @@ impl Head {
         if matches!(opcode, OpCode::Control(_)) && usize::from(short) > CONTROL_BYTES_MAX {
             return Err(WsError::ControlTooLarge);
         }
-        let Some((len, rest)) = length(short, rest)? else { return Ok(None) };
-        let Some((&mask, payload)) = rest.split_first_chunk() else { return Ok(None) };
-        let head = Self { opcode, fin: first & 0x80 != 0, mask, len };
+        let Some((len, rest)) = length(short, rest)? else {
+            return Ok(None);
+        };
+        let Some((&mask, payload)) = rest.split_first_chunk() else {
+            return Ok(None);
+        };
+        let head = Self {
+            opcode,
+            fin: first & 0x80 != 0,
+            mask,
+            len,
+        };
         Ok(Some((head, bytes.len() - payload.len())))
     }
 }

@@ -83,7 +83,10 @@ impl InFlight {
     pub(super) fn held_bytes(&self) -> usize {
         size_of::<Self>()
             + self.control.capacity()
-            + self.message.as_ref().map_or(0, |message| message.bytes.capacity())
+            + self
+                .message
+                .as_ref()
+                .map_or(0, |message| message.bytes.capacity())
     }
 }
 
@@ -137,21 +140,31 @@ impl Frame {
         max: usize,
     ) -> Result<Self, WsError> {
         let before = match (head.opcode, message) {
-            (OpCode::Control(_), _) | (OpCode::Data(_), None) => 0,
-            (OpCode::Data(_), Some(message)) => message.bytes.len(),
-        };
-        match (head.opcode, message) {
+            (OpCode::Control(_), _) | (OpCode::Data(Data::Text | Data::Binary), None) => 0,
+            (OpCode::Data(Data::Continue), Some(message)) => message.bytes.len(),
             (OpCode::Data(Data::Continue), None) => return Err(WsError::ContinuationWithoutStart),
-            (OpCode::Data(Data::Text | Data::Binary), Some(_)) => {
-                return Err(WsError::MessageInsideMessage);
+            (OpCode::Data(_), Some(_)) => return Err(WsError::MessageInsideMessage),
+            (OpCode::Data(Data::Reserved(code)), None) => {
+                return Err(WsError::ReservedOpcode(code));
             }
-            _ => {}
-        }
-        let declared = head.len.saturating_add(before as u64);
-        match usize::try_from(head.len) {
-            Ok(len) if matches!(head.opcode, OpCode::Control(_)) || declared <= max as u64 => {
-                Ok(Self { opcode: head.opcode, fin: head.fin, mask: head.mask, len, received: 0 })
-            }
+        };
+        let Head {
+            opcode,
+            fin,
+            mask,
+            len,
+        } = head;
+        let declared = len.saturating_add(before as u64);
+        // A control frame's length was bounded by its header already, whatever the caller allows.
+        let fits = matches!(opcode, OpCode::Control(_)) || declared <= max as u64;
+        match usize::try_from(len) {
+            Ok(len) if fits => Ok(Self {
+                opcode,
+                fin,
+                mask,
+                len,
+                received: 0,
+            }),
             _ => Err(WsError::TooLarge { declared, max }),
         }
     }
@@ -175,7 +188,12 @@ pub(super) struct Message {
 
 impl Message {
     fn new(kind: Data) -> Self {
-        Self { kind, bytes: Vec::new(), checked: 0, complete: false }
+        Self {
+            kind,
+            bytes: Vec::new(),
+            checked: 0,
+            complete: false,
+        }
     }
 
     /// Grows by doubling, hence by what really arrives, but not beyond `limit`.

@@ -41,7 +41,7 @@ pub use encode::{
 };
 pub use error::WsError;
 pub use handshake::{
-    Upgrade, UpgradeError, accept_key, data_kind, select_subprotocol, subprotocol, upgrade,
+    Upgrade, UpgradeError, VERSION, accept_key, data_kind, select_subprotocol, subprotocol, upgrade,
 };
 pub use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 

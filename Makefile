@@ -1,0 +1,21 @@
+# What one types in this repository. Recipes longer than a line or two live in scripts/.
+
+.POSIX:
+.PHONY: help serve test tools
+
+ARGS =
+
+help: ## Show this list.
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile
+
+serve: ## Build and start the whole service; no root. ARGS='--listen 127.0.0.1:8081' adds flags.
+	@sh scripts/need.sh cargo cc
+	cargo run --locked --release -- serve $(ARGS)
+
+test: tools ## Check everything: format, lints, contract, release build, all tests. What CI runs.
+	@sh scripts/test.sh
+
+tools: ## Install the clients that tests use (buf, grpcurl, websockets) into target/tools.
+	@sh scripts/need.sh cargo cc
+	@sh scripts/tools.sh

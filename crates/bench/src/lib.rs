@@ -1,0 +1,1 @@
+//! Load generator, replay of real conversations, and the checker of what was seen.

@@ -1,0 +1,1 @@
+//! The Rust client of Parlour: WebSocket and gRPC shells around one machine.

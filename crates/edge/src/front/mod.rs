@@ -1,0 +1,9 @@
+//! The doors of an edge: HTTP with WebSockets, and gRPC. Both end in the shards.
+
+pub(crate) mod admission;
+pub(crate) mod grpc;
+pub(crate) mod http;
+pub(crate) mod pipe;
+mod raw;
+mod unary;
+pub(crate) mod upgrade;

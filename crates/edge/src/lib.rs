@@ -1,0 +1,1 @@
+//! The edge: shards of sessions, lanes to owners, WebSocket, gRPC and HTTP fronts.

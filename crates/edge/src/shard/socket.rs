@@ -1,0 +1,53 @@
+//! What a session writes to: a browser's socket, or the pipe to a gRPC stream.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A byte stream without buffers of its own (but for the pipe's).
+#[derive(Debug)]
+pub(crate) enum Socket {
+    /// A WebSocket's.
+    Tcp(TcpStream),
+    /// A gRPC stream's; see `front::pipe`.
+    Pipe(Box<DuplexStream>),
+}
+
+impl Socket {
+    /// Reads what there is, or arranges to be woken. `Ok(0)`: the other side has closed.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(scratch);
+        let polled = match self {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Socket::Pipe(stream) => Pin::new(stream.as_mut()).poll_read(cx, &mut buffer),
+        };
+        polled.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Writes what fits, in one system call, or arranges to be woken.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Pipe(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Pipe(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}

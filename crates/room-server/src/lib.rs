@@ -1,0 +1,1 @@
+//! Drives rooms and slots: a task a slot, the link service, readers of the log.

@@ -1,0 +1,323 @@
+//! What a client knows of one room: what it holds, what comes next, what it still has to send.
+//!
+//! # Invariants
+//! - While the room is read, the next entry told is `held.seq + 1`; only a snapshot or `truncated`
+//!   moves `held` otherwise, and the application is told of both.
+//! - `known` never lags behind `held`: it is what a publish may state as `since`.
+
+use model::{Catchup, LogId, Message, Position, PresenceChange, PresenceFrame, Seq, Subscription};
+
+use super::chain::Chain;
+use super::options::Reading;
+
+/// Where the reading of a room stands on this connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not read, or no connection.
+    #[default]
+    Off,
+    /// Asked for; no entry may come yet.
+    Asked,
+    /// Entries follow.
+    Live,
+    /// Ended by the server; to be asked for again at this time (monotonic microseconds).
+    Again(u64),
+    /// Ended by the server until a fresh token was taken.
+    NeedsToken,
+}
+
+/// How an entry's number fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Next,
+    Duplicate,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// How the application wants it read; `None` where it is only published to.
+    pub(super) wish: Option<Reading>,
+    pub(super) stage: Stage,
+    /// What the application holds.
+    pub(super) held: Option<Position>,
+    /// The furthest position that was seen, by reading or by publishing.
+    pub(super) known: Option<Position>,
+    /// The head that was told with `subscribed`, until it is reached.
+    catching_up_to: Option<Seq>,
+    /// The version of presence that is held; `None`: only a full one applies.
+    presence: Option<u64>,
+    /// The furthest that the application marked; repeated when the server lags behind it.
+    pub(super) mark: Seq,
+    /// When a refused mark is sent again.
+    pub(super) mark_again: Option<u64>,
+    /// Unsubscribes on their way: until they are answered, the room's frames are of a former reading.
+    pub(super) leaving: u32,
+    /// Ends of the reading in a row, without a `subscribed` between them.
+    pub(super) ends: u32,
+    pub(super) chain: Chain,
+    /// Whether it stands in the list of rooms with something to publish.
+    pub(super) listed: bool,
+}
+
+impl Room {
+    /// What to state as `after`: nothing where the log's name is not known.
+    pub(super) fn resume_from(&self) -> Option<Position> {
+        self.held.clone().filter(|held| !held.log.is_none() || held.seq == 0)
+    }
+
+    /// Whether a publish may be sent now. Before the first `subscribed` of a room that is about to be
+    /// read it waits: with a position, the owner can rule out every earlier copy.
+    pub(super) fn may_publish(&self) -> bool {
+        let waits_for_position =
+            self.known.is_none() && self.wish.as_ref().is_some_and(|wish| !wish.summary);
+        self.chain.is_ready() && !waits_for_position
+    }
+
+    /// Whether nothing would be lost if the room were forgotten, but for the position.
+    pub(super) fn is_idle(&self) -> bool {
+        self.wish.is_none() && self.chain.is_empty() && self.leaving == 0
+    }
+
+    pub(super) fn lose_connection(&mut self) {
+        self.stage = Stage::Off;
+        self.leaving = 0;
+        self.presence = None;
+        self.catching_up_to = None;
+        self.mark_again = None;
+        self.chain.lose_connection();
+    }
+
+    /// The owner's answer to a subscribe.
+    pub(super) fn handle_subscribed(
+        &mut self,
+        told: &Subscription,
+        presence: Option<u64>,
+    ) -> Result<(), String> {
+        match &told.catchup {
+            Catchup::Snapshot(_) => self.jump_to(&told.log, told.head),
+            Catchup::Resumed { .. } => self.resume(&told.log)?,
+        }
+        self.stage = Stage::Live;
+        self.ends = 0;
+        self.presence = presence;
+        self.catching_up_to = Some(told.head);
+        Ok(())
+    }
+
+    /// Entries follow from `held` on.
+    fn resume(&mut self, log: &LogId) -> Result<(), String> {
+        let Some(held) = &mut self.held else {
+            return Err("resumed, although no position was stated".to_owned());
+        };
+        if held.log.is_none() && held.seq == 0 {
+            held.log = log.clone();
+        }
+        if held.log != *log {
+            return Err(format!("resumed in log {log}, although {} was held", held.log));
+        }
+        let held = held.clone();
+        self.learn(held);
+        Ok(())
+    }
+
+    /// What was held is replaced by what ends at `head`.
+    fn jump_to(&mut self, log: &LogId, head: Seq) {
+        let changed = self.held.as_ref().is_some_and(|held| !held.speaks_of(log));
+        if changed || head < self.mark {
+            self.mark = 0;
+        }
+        let position = Position { log: log.clone(), seq: head };
+        self.held = Some(position.clone());
+        self.known = Some(position);
+    }
+
+    /// Whether the application has just been told everything up to the head it was promised.
+    pub(super) fn poll_caught_up(&mut self) -> Option<Seq> {
+        let held = self.held.as_ref()?.seq;
+        self.catching_up_to.take_if(|head| held >= *head)
+    }
+
+    /// Places an entry, and takes it as held if it is the next one.
+    pub(super) fn handle_message(&mut self, message: &Message) -> Result<Place, String> {
+        let Some(held) = self.held.as_mut().filter(|_| self.stage == Stage::Live) else {
+            return Err(format!("entry {} of a room that is not read", message.seq));
+        };
+        if message.seq <= held.seq {
+            return Ok(Place::Duplicate);
+        }
+        if message.seq != held.seq + 1 {
+            return Err(format!("entry {} came after entry {}", message.seq, held.seq));
+        }
+        match &message.log {
+            Some(log) if held.log.is_none() => held.log = log.clone(),
+            Some(log) if held.log != *log => {
+                return Err(format!("entry {} is of log {log}, not {}", message.seq, held.log));
+            }
+            _ => {}
+        }
+        held.seq = message.seq;
+        let held = held.clone();
+        self.learn(held);
+        Ok(Place::Next)
+    }
+
+    /// The next entry is not below `first`.
+    pub(super) fn handle_truncated(&mut self, first: Seq) -> Result<(), String> {
+        let Some(held) = self.held.as_mut().filter(|_| self.stage == Stage::Live) else {
+            return Err("truncated, although the room is not read".to_owned());
+        };
+        held.seq = held.seq.max(first.saturating_sub(1));
+        let held = held.clone();
+        self.learn(held);
+        Ok(())
+    }
+
+    /// Whether a change of presence applies to what is held.
+    pub(super) fn handle_presence(&mut self, frame: &PresenceFrame) -> bool {
+        let applies = match frame.change {
+            PresenceChange::Full(_) => true,
+            PresenceChange::Delta { .. } => {
+                self.presence.is_some_and(|held| held.checked_add(1) == Some(frame.version))
+            }
+        };
+        self.presence = applies.then_some(frame.version);
+        applies && self.stage == Stage::Live
+    }
+
+    /// A position that is durable: the greatest of a log counts.
+    pub(super) fn learn(&mut self, position: Position) {
+        let replaces = match &self.known {
+            None => true,
+            Some(known) if known.log == position.log => known.seq < position.seq,
+            Some(known) => known.log.is_none(),
+        };
+        if replaces && (!position.log.is_none() || position.seq == 0) {
+            self.known = Some(position);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{
+        Mark, MessageContent, MessageId, Page, Rights, RoomName, Roster, Snapshot, SnapshotReason,
+        User, UserId,
+    };
+
+    use super::*;
+
+    fn log() -> LogId {
+        LogId::new("k3v9q2").expect("valid")
+    }
+
+    fn told(head: Seq, catchup: Catchup) -> Subscription {
+        Subscription {
+            log: log(),
+            first: 1,
+            head,
+            ordinal: head,
+            mark: Mark::default(),
+            unread: 0,
+            rights: Rights::OPEN,
+            catchup,
+        }
+    }
+
+    fn snapshot() -> Catchup {
+        Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: Page::default() })
+    }
+
+    fn entry(seq: Seq) -> Message {
+        Message {
+            room: RoomName::new("r").expect("valid"),
+            log: (seq == 1).then(log),
+            seq,
+            ordinal: seq,
+            id: MessageId::new("abcdefgh").expect("valid"),
+            at_ms: 0,
+            from: User {
+                id: UserId::new("ann").expect("valid"),
+                name: String::new(),
+                data: bytes::Bytes::new(),
+            },
+            content: MessageContent::post("x"),
+            edited_at_ms: None,
+            reactions: Vec::new(),
+        }
+    }
+
+    fn at(head: Seq) -> Room {
+        let mut room = Room::default();
+        room.handle_subscribed(&told(head, snapshot()), None).expect("a snapshot always fits");
+        room
+    }
+
+    #[test]
+    fn entries_follow_a_snapshot_without_a_hole() {
+        let mut room = at(10);
+        assert_eq!(room.poll_caught_up(), Some(10));
+        assert_eq!(room.handle_message(&entry(10)), Ok(Place::Duplicate));
+        assert_eq!(room.handle_message(&entry(11)), Ok(Place::Next));
+        assert_eq!(room.handle_message(&entry(11)), Ok(Place::Duplicate));
+        assert!(room.handle_message(&entry(13)).is_err(), "a hole is never accepted");
+        assert_eq!(room.resume_from(), Some(Position { log: log(), seq: 11 }));
+    }
+
+    #[test]
+    fn an_entry_before_subscribed_is_a_broken_rule() {
+        let mut room = at(10);
+        room.lose_connection();
+        assert!(room.handle_message(&entry(11)).is_err());
+        assert_eq!(room.resume_from(), Some(Position { log: log(), seq: 10 }));
+    }
+
+    #[test]
+    fn truncated_moves_the_next_entry_and_nothing_else_does() {
+        let mut room = at(10);
+        room.handle_truncated(900).expect("the room is read");
+        assert!(room.handle_message(&entry(901)).is_err());
+        assert_eq!(room.handle_message(&entry(900)), Ok(Place::Next));
+        room.handle_truncated(5).expect("what lies below is discarded only");
+        assert_eq!(room.handle_message(&entry(901)), Ok(Place::Next));
+    }
+
+    #[test]
+    fn an_unborn_room_is_read_from_its_first_entry_which_names_the_log() {
+        let mut room = Room::default();
+        let unborn = Subscription { log: LogId::none(), first: 0, ..told(0, snapshot()) };
+        room.handle_subscribed(&unborn, None).expect("a snapshot always fits");
+        assert_eq!(room.resume_from(), Some(Position::origin()));
+        assert_eq!(room.handle_message(&entry(1)), Ok(Place::Next));
+        assert_eq!(room.resume_from(), Some(Position { log: log(), seq: 1 }));
+    }
+
+    #[test]
+    fn a_resume_in_another_log_is_a_broken_rule_and_a_snapshot_of_it_is_not() {
+        let other = LogId::new("other").expect("valid");
+        let mut room = at(10);
+        room.mark = 9;
+        let resumed = Subscription { log: other.clone(), ..told(12, Catchup::Resumed { missed: 2 }) };
+        assert!(room.handle_subscribed(&resumed, None).is_err());
+        let replaced = Subscription { log: other.clone(), ..told(3, snapshot()) };
+        room.handle_subscribed(&replaced, None).expect("a snapshot always fits");
+        assert_eq!(room.resume_from(), Some(Position { log: other, seq: 3 }));
+        assert_eq!(room.mark, 0, "a mark of the old log means nothing in the new one");
+    }
+
+    #[test]
+    fn a_delta_of_presence_applies_at_the_version_before_only() {
+        let mut room = at(1);
+        room.handle_subscribed(&told(1, snapshot()), Some(9)).expect("fits");
+        let frame = |version, change| PresenceFrame {
+            room: RoomName::new("r").expect("valid"),
+            version,
+            change,
+        };
+        let delta = PresenceChange::Delta { count: 1, arrived: Vec::new(), departed: Vec::new() };
+        assert!(room.handle_presence(&frame(10, delta.clone())));
+        assert!(!room.handle_presence(&frame(12, delta.clone())));
+        assert!(!room.handle_presence(&frame(13, delta.clone())), "waits for a full one");
+        assert!(room.handle_presence(&frame(14, PresenceChange::Full(Roster::default()))));
+        assert!(room.handle_presence(&frame(15, delta)));
+    }
+}

@@ -1,0 +1,189 @@
+//! What the application wishes. Most wishes are kept while there is no connection.
+
+use bytes::Bytes;
+use model::{
+    ClientSays, Content, HistoryAsk, MessageId, Now, RoomName, Seq, Unsubscribed, UnsubscribedCode,
+};
+
+use super::connection::Phase;
+use super::room::Stage;
+use super::{Action, Client, Control, Event, Reading, Ticket, WishError};
+
+/// Characters of a message's id: 32 letters to choose from, so 130 bits, of which the seed gives 64.
+const ID_LENGTH: usize = 26;
+
+impl Client {
+    /// Reads a room, now and after every reconnect, until `unsubscribe`.
+    ///
+    /// # Errors
+    /// [`WishError`], when as many rooms are read as may be.
+    pub fn subscribe(&mut self, name: &RoomName, reading: Reading) -> Result<(), WishError> {
+        self.check_open()?;
+        let read = self.rooms.values().filter(|room| room.wish.is_some()).count();
+        let connected = self.is_connected();
+        let limits = &self.options.limits;
+        let (rooms_max, waiting_max) = (limits.rooms_max, self.waiting_max());
+        let is_new = self.rooms.get(name).is_none_or(|room| room.wish.is_none());
+        if is_new && read >= rooms_max {
+            return Err(WishError::TooManyRooms);
+        }
+        if self.waiting() >= waiting_max {
+            return Err(WishError::Full);
+        }
+        let room = self.rooms.entry(name.clone()).or_default();
+        if let Some(after) = reading.after.as_ref().filter(|_| is_new) {
+            room.held = Some(after.clone());
+            room.learn(after.clone());
+        }
+        room.wish = Some(reading);
+        if connected {
+            if room.stage != Stage::Live {
+                room.stage = Stage::Asked;
+            }
+            self.controls.push_back(Control::Subscribe(name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Stops reading a room; what is held of it is the application's to keep or discard.
+    ///
+    /// # Errors
+    /// [`WishError`], when too much waits to be sent.
+    pub fn unsubscribe(&mut self, name: &RoomName) -> Result<(), WishError> {
+        self.check_open()?;
+        if self.waiting() >= self.waiting_max() {
+            return Err(WishError::Full);
+        }
+        let connected = self.is_connected();
+        let Some(room) = self.rooms.get_mut(name).filter(|room| room.wish.is_some()) else {
+            return Ok(());
+        };
+        room.wish = None;
+        room.held = None;
+        let asked = matches!(room.stage, Stage::Asked | Stage::Live);
+        room.stage = Stage::Off;
+        if connected && asked {
+            room.leaving += 1;
+            self.controls.push_back(Control::Unsubscribe(name.clone()));
+        } else {
+            let why = Unsubscribed::new(UnsubscribedCode::Left);
+            self.events.push_back(Event::Unsubscribed { room: name.clone(), why, again: false });
+        }
+        // Publishes that waited for a position wait no more.
+        self.list_to_publish(name);
+        self.forget_if_idle(name);
+        Ok(())
+    }
+
+    /// Publishes, sooner or later, once: the answer is an event that names the id.
+    ///
+    /// # Errors
+    /// [`WishError::Full`] when as much is unacknowledged as may be: show it to whoever writes.
+    pub fn publish(&mut self, name: &RoomName, content: Content) -> Result<MessageId, WishError> {
+        self.check_open()?;
+        if self.unacknowledged >= self.options.limits.unacknowledged_max {
+            return Err(WishError::Full);
+        }
+        let id = MessageId::new(&self.seed.letters(ID_LENGTH)).expect("26 letters are an id");
+        self.rooms.entry(name.clone()).or_default().chain.push(id.clone(), content);
+        self.unacknowledged += 1;
+        self.list_to_publish(name);
+        Ok(id)
+    }
+
+    /// Tells those who are present, if there is a connection.
+    ///
+    /// # Errors
+    /// [`WishError::NotConnected`]: a signal is worth nothing later.
+    pub fn signal(&mut self, name: &RoomName, kind: &str, data: Bytes) -> Result<(), WishError> {
+        self.check_open()?;
+        if !self.is_connected() {
+            return Err(WishError::NotConnected);
+        }
+        if self.waiting() >= self.waiting_max() {
+            return Err(WishError::Full);
+        }
+        let says = ClientSays::Signal { room: name.clone(), kind: kind.to_owned(), data };
+        self.controls.push_back(Control::Signal(Box::new(says)));
+        Ok(())
+    }
+
+    /// Everything up to `seq` has been read. Said again by itself after a reconnect, if need be.
+    ///
+    /// # Errors
+    /// [`WishError`], when too much waits to be sent.
+    pub fn mark(&mut self, name: &RoomName, seq: Seq) -> Result<(), WishError> {
+        self.check_open()?;
+        if self.waiting() >= self.waiting_max() {
+            return Err(WishError::Full);
+        }
+        let connected = self.is_connected();
+        let Some(room) = self.rooms.get_mut(name).filter(|room| room.mark < seq) else {
+            return Ok(());
+        };
+        room.mark = seq;
+        if connected && room.stage == Stage::Live {
+            self.controls.push_back(Control::Mark(name.clone()));
+        }
+        Ok(())
+    }
+
+    /// A page of a room.
+    ///
+    /// # Errors
+    /// [`WishError`], when too many requests have no answer.
+    pub fn history(&mut self, name: &RoomName, ask: HistoryAsk) -> Result<Ticket, WishError> {
+        self.ask(ClientSays::History { room: name.clone(), ask })
+    }
+
+    /// Many rooms at a glance.
+    ///
+    /// # Errors
+    /// [`WishError`], when too many requests have no answer.
+    pub fn summaries(&mut self, rooms: Vec<RoomName>) -> Result<Ticket, WishError> {
+        self.ask(ClientSays::Summaries { rooms })
+    }
+
+    fn ask(&mut self, says: ClientSays) -> Result<Ticket, WishError> {
+        self.check_open()?;
+        if self.asks.len() >= self.options.limits.requests_max {
+            return Err(WishError::Full);
+        }
+        Ok(self.asks.push(says))
+    }
+
+    /// A fresh token: for this connection, if there is one, and for all that follow.
+    pub fn authenticate(&mut self, now: Now, token: impl Into<String>) {
+        self.options.token = Some(token.into());
+        match self.phase {
+            Phase::AwaitingToken => self.dial(now),
+            // Before hello went out, hello carries it.
+            _ => self.authenticate_due = self.is_connected() && !self.hello_due,
+        }
+    }
+
+    /// Leaves for good. What was not acknowledged is given back as events.
+    pub fn close(&mut self) {
+        if !self.is_over() {
+            self.actions.push_back(Action::Close);
+            self.end(0, "Closed by its own wish.".to_owned());
+        }
+    }
+
+    fn check_open(&self) -> Result<(), WishError> {
+        match self.is_over() {
+            true => Err(WishError::Over),
+            false => Ok(()),
+        }
+    }
+
+    /// What waits to be sent or answered on this connection, publishes and asks aside.
+    fn waiting(&self) -> usize {
+        self.controls.len() + self.expected.len()
+    }
+
+    fn waiting_max(&self) -> usize {
+        let limits = &self.options.limits;
+        limits.requests_max + limits.rooms_max + limits.publishes_out_max
+    }
+}

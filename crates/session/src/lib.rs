@@ -1,0 +1,3 @@
+//! Both ends of the client protocol, and an edge's log of a room, as pure machines.
+
+pub mod client;
