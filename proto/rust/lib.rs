@@ -24,6 +24,7 @@ pub mod link {
     include!(concat!(env!("OUT_DIR"), "/link/parlour.link.v1.rs"));
 }
 
+pub mod codec;
 mod structure;
 pub mod ws;
 

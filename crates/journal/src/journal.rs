@@ -223,8 +223,7 @@ pub trait Journal: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, ReadError>>;
 
     /// Those of these slots that may no longer be written under the stated fence. Only reads.
-    fn verify(&self, fences: &[(SlotNo, Fence)])
-    -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>>;
+    fn verify(&self, fences: &[(SlotNo, Fence)]) -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>>;
 
     /// Rooms in the order of their names, of one slot or of all, behind `after`.
     fn rooms(

@@ -61,7 +61,10 @@ pub(crate) fn ordinals(room: &RoomName, ordinals: Range<u64>) -> Range<Vec<u8>> 
 
 /// `Index`: the entry `seq` speaks of the post `target`.
 pub(crate) fn target(room: &RoomName, target: Seq, seq: Seq) -> Vec<u8> {
-    of_room(room, &[&[TARGET], &target.to_be_bytes(), &seq.to_be_bytes()])
+    of_room(
+        room,
+        &[&[TARGET], &target.to_be_bytes(), &seq.to_be_bytes()],
+    )
 }
 
 /// `State`: a small value.
@@ -71,7 +74,13 @@ pub(crate) fn state(room: &RoomName, key: &StateKey) -> Vec<u8> {
         StateKey::Fold(seq) => of_room(room, &[&[FOLD], &seq.to_be_bytes()]),
         StateKey::Reaction(seq, user, key) => of_room(
             room,
-            &[&[REACTION], &seq.to_be_bytes(), user.as_str().as_bytes(), &[0], key.as_bytes()],
+            &[
+                &[REACTION],
+                &seq.to_be_bytes(),
+                user.as_str().as_bytes(),
+                &[0],
+                key.as_bytes(),
+            ],
         ),
     }
 }
@@ -90,7 +99,15 @@ pub(crate) fn reactions(room: &RoomName, seqs: Range<Seq>) -> Range<Vec<u8>> {
 /// `State`: one user's standing reactions to a post; what follows the range's start is the key.
 pub(crate) fn reactions_of(room: &RoomName, seq: Seq, user: &UserId) -> Range<Vec<u8>> {
     let at = |end: u8| {
-        of_room(room, &[&[REACTION], &seq.to_be_bytes(), user.as_str().as_bytes(), &[end]])
+        of_room(
+            room,
+            &[
+                &[REACTION],
+                &seq.to_be_bytes(),
+                user.as_str().as_bytes(),
+                &[end],
+            ],
+        )
     };
     at(0)..at(1)
 }
@@ -144,7 +161,12 @@ pub(crate) fn slots() -> Range<Vec<u8>> {
 
 /// `Meta`: a room was born in this slot.
 pub(crate) fn slot_room(slot: SlotNo, room: &RoomName) -> Vec<u8> {
-    [&[SLOT_ROOM][..], &slot.to_be_bytes(), room.as_str().as_bytes()].concat()
+    [
+        &[SLOT_ROOM][..],
+        &slot.to_be_bytes(),
+        room.as_str().as_bytes(),
+    ]
+    .concat()
 }
 
 /// `Meta`: rooms of this slot behind this one.

@@ -13,16 +13,22 @@
 //!
 //! Look elsewhere for: deduplication and folding (`room`), who may claim (`cluster`).
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod embedded;
 mod format;
 mod journal;
 mod judge;
 mod keys;
 mod memory;
+#[cfg(test)]
+mod memory_tests;
 mod page;
 mod read;
 mod recent;
 mod store;
 
+pub use embedded::Embedded;
 pub use journal::{
     ClaimError, Claimed, Health, IdRow, Journal, PageRead, ReadError, RoomEntry, RoomHead,
 };

@@ -86,7 +86,10 @@ impl Memory {
             in_flight: Vec::new(),
             rows_read: 0,
         };
-        Memory { inner: Arc::new(Mutex::new(inner)), gate: Arc::default() }
+        Memory {
+            inner: Arc::new(Mutex::new(inner)),
+            gate: Arc::default(),
+        }
     }
 
     /// The next append or claim fails like this; several faults wait in order.
@@ -147,7 +150,11 @@ impl Memory {
 impl Inner {
     /// The fault that is due, if any.
     fn fault(&mut self) -> Option<Fault> {
-        if self.writable { self.faults.pop_front() } else { Some(Fault::NoSpace) }
+        if self.writable {
+            self.faults.pop_front()
+        } else {
+            Some(Fault::NoSpace)
+        }
     }
 
     fn claim(&mut self, slot: SlotNo, epoch: Epoch, nonce: u64) -> Result<Claimed, ClaimError> {
@@ -158,7 +165,9 @@ impl Inner {
             _ => {}
         }
         let mut writes = Vec::new();
-        let claimed = self.judge.claim(&self.rows, slot, epoch, nonce, &mut writes)?;
+        let claimed = self
+            .judge
+            .claim(&self.rows, slot, epoch, nonce, &mut writes)?;
         self.settle(fault, writes).map_err(ClaimError::Unknown)?;
         Ok(claimed)
     }
@@ -177,7 +186,9 @@ impl Inner {
             _ => {}
         }
         let mut writes = Vec::new();
-        let appended = self.judge.append(&self.rows, slot, fence, batch, &mut writes);
+        let appended = self
+            .judge
+            .append(&self.rows, slot, fence, batch, &mut writes);
         match self.settle(fault, writes) {
             Ok(()) => appended.results,
             Err(why) => appended
@@ -196,7 +207,8 @@ impl Inner {
         first: Seq,
     ) -> Result<(), AppendError> {
         let mut writes = Vec::new();
-        self.judge.trim(&self.rows, slot, fence, room, first, &mut writes)?;
+        self.judge
+            .trim(&self.rows, slot, fence, room, first, &mut writes)?;
         while !writes.is_empty() {
             self.rows.apply(std::mem::take(&mut writes));
             writes = judge::sweep(&self.rows, room).unwrap_or_default();
@@ -244,10 +256,14 @@ impl View for Rows {
         if range.start >= range.end {
             return Box::new(std::iter::empty());
         }
-        Box::new(self.spaces[space as usize].range(range).map(|(key, value)| {
-            self.read.set(self.read.get() + 1);
-            Ok((Bytes::copy_from_slice(key), value.clone()))
-        }))
+        Box::new(
+            self.spaces[space as usize]
+                .range(range)
+                .map(|(key, value)| {
+                    self.read.set(self.read.get() + 1);
+                    Ok((Bytes::copy_from_slice(key), value.clone()))
+                }),
+        )
     }
 }
 
@@ -271,7 +287,10 @@ impl Journal for Memory {
         {
             let mut inner = self.lock();
             let append = (slot, fence);
-            debug_assert!(!inner.in_flight.contains(&append), "slot {slot}: two appends in flight");
+            debug_assert!(
+                !inner.in_flight.contains(&append),
+                "slot {slot}: two appends in flight"
+            );
             inner.in_flight.push(append);
         }
         // A task of its own: dropping the answer must not undo what was handed over.
@@ -358,12 +377,11 @@ impl Journal for Memory {
         self.read(|view| read::states(view, room, &keys))
     }
 
-    fn verify(
-        &self,
-        fences: &[(SlotNo, Fence)],
-    ) -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>> {
+    fn verify(&self, fences: &[(SlotNo, Fence)]) -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>> {
         let inner = self.lock();
-        let superseded = fences.iter().filter(|(slot, fence)| inner.judge.claimed(*slot, *fence).is_none());
+        let superseded = fences
+            .iter()
+            .filter(|(slot, fence)| inner.judge.claimed(*slot, *fence).is_none());
         let slots = superseded.map(|(slot, _)| *slot).collect();
         let answer = inner.reads_fail.clone().map_or(Ok(slots), Err);
         std::future::ready(answer).boxed()

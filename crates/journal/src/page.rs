@@ -6,8 +6,8 @@
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
-use model::{ContentState, Fold, HistoryAnchor, Record, RoomName, Seq, StateKey, UserId};
 use model::limits::PAGE_POSTS_MAX;
+use model::{ContentState, Fold, HistoryAnchor, Record, RoomName, Seq, StateKey, UserId};
 
 use crate::read::{self, Budget};
 use crate::store::{Space, View};
@@ -27,8 +27,16 @@ pub(crate) fn page(
     bytes_max: usize,
     user: Option<&UserId>,
 ) -> Read<Option<PageRead>> {
-    let Some(head) = read::head(view, room)? else { return Ok(None) };
-    let span = span(view, room, &head, anchor, u64::from(limit.min(PAGE_POSTS_MAX)))?;
+    let Some(head) = read::head(view, room)? else {
+        return Ok(None);
+    };
+    let span = span(
+        view,
+        room,
+        &head,
+        anchor,
+        u64::from(limit.min(PAGE_POSTS_MAX)),
+    )?;
     let seqs = seqs(view, room, &span.ordinals)?;
     let mut posts = posts(view, room, &seqs)?;
     let kept = within(&posts, span.grow, bytes_max);
@@ -45,7 +53,12 @@ pub(crate) fn page(
         Some(user) => mine(view, room, &posts, &folds, user)?,
         None => Vec::new(),
     };
-    Ok(Some(PageRead { head, posts: posts.into_iter().zip(folds).collect(), more, mine }))
+    Ok(Some(PageRead {
+        head,
+        posts: posts.into_iter().zip(folds).collect(),
+        more,
+        mine,
+    }))
 }
 
 /// From which end a page is filled, so that a bound on bytes cuts the other one.
@@ -73,7 +86,11 @@ fn span(
     let (lowest, highest) = (head.first_ordinal + 1, head.ordinal);
     let down_from = |top: u64| {
         let bottom = (top + 1).saturating_sub(limit).max(lowest);
-        Span { ordinals: bottom..=top, more: bottom > lowest && top >= lowest, grow: Grow::Down }
+        Span {
+            ordinals: bottom..=top,
+            more: bottom > lowest && top >= lowest,
+            grow: Grow::Down,
+        }
     };
     Ok(match anchor {
         HistoryAnchor::Newest => down_from(highest),
@@ -83,7 +100,11 @@ fn span(
         HistoryAnchor::After(seq) => {
             let bottom = posts_up_to(view, room, head, seq)? + 1;
             let top = (bottom + limit - 1).min(highest);
-            Span { ordinals: bottom..=top, more: top < highest, grow: Grow::Up }
+            Span {
+                ordinals: bottom..=top,
+                more: top < highest,
+                grow: Grow::Up,
+            }
         }
         HistoryAnchor::Around(seq) => {
             let pivot = posts_up_to(view, room, head, seq.saturating_sub(1))? + 1;
@@ -92,7 +113,11 @@ fn span(
             let top = (bottom + limit - 1).min(highest);
             let bottom = (top + 1).saturating_sub(limit).max(lowest);
             let grow = Grow::Outward((pivot.min(top).saturating_sub(bottom)) as usize);
-            Span { ordinals: bottom..=top, more: bottom > lowest, grow }
+            Span {
+                ordinals: bottom..=top,
+                more: bottom > lowest,
+                grow,
+            }
         }
     })
 }
@@ -131,13 +156,21 @@ fn seqs(view: &dyn View, room: &RoomName, ordinals: &RangeInclusive<u64>) -> Rea
 }
 
 fn posts(view: &dyn View, room: &RoomName, seqs: &[Seq]) -> Read<Vec<Record>> {
-    let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return Ok(Vec::new()) };
+    let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else {
+        return Ok(Vec::new());
+    };
     let entries = last.saturating_sub(*first) + 1;
     if entries > seqs.len() as u64 * SCAN_ENTRIES_PER_POST {
-        return seqs.iter().map(|seq| read::record(view, room, *seq)).collect();
+        return seqs
+            .iter()
+            .map(|seq| read::record(view, room, *seq))
+            .collect();
     }
     let records = read::range(view, room, *first, entries as usize, usize::MAX)?;
-    Ok(records.into_iter().filter(|record| seqs.binary_search(&record.seq).is_ok()).collect())
+    Ok(records
+        .into_iter()
+        .filter(|record| seqs.binary_search(&record.seq).is_ok())
+        .collect())
 }
 
 /// Which of the posts fit into `bytes_max`: a run of them, at least one.
@@ -150,20 +183,34 @@ fn within(posts: &[Record], grow: Grow, bytes_max: usize) -> std::ops::Range<usi
     };
     let mut upwards = !matches!(grow, Grow::Down);
     while start > 0 || end < posts.len() {
-        upwards = if start == 0 { true } else if end == posts.len() { false } else { upwards };
+        upwards = if start == 0 {
+            true
+        } else if end == posts.len() {
+            false
+        } else {
+            upwards
+        };
         let index = if upwards { end } else { start - 1 };
         if !budget.takes(posts[index].payload.len()) {
             break;
         }
-        if upwards { end += 1 } else { start -= 1 }
+        if upwards {
+            end += 1
+        } else {
+            start -= 1
+        }
         upwards = !upwards;
     }
     start..end
 }
 
 fn folds(view: &dyn View, room: &RoomName, posts: &[Record]) -> Read<Vec<Option<Bytes>>> {
-    let (Some(first), Some(last)) = (posts.first(), posts.last()) else { return Ok(Vec::new()) };
-    let mut rows = view.scan(Space::State, keys::folds(room, first.seq..last.seq + 1)).peekable();
+    let (Some(first), Some(last)) = (posts.first(), posts.last()) else {
+        return Ok(Vec::new());
+    };
+    let mut rows = view
+        .scan(Space::State, keys::folds(room, first.seq..last.seq + 1))
+        .peekable();
     let mut folds = Vec::with_capacity(posts.len());
     for post in posts {
         let key = keys::state(room, &StateKey::Fold(post.seq));
@@ -201,7 +248,9 @@ fn mine(
             .scan(Space::State, range)
             .map(|row| {
                 let (key, _) = row?;
-                let text = key.get(prefix..).and_then(|text| std::str::from_utf8(text).ok());
+                let text = key
+                    .get(prefix..)
+                    .and_then(|text| std::str::from_utf8(text).ok());
                 Ok(text.ok_or_else(|| format::unreadable(&key))?.to_owned())
             })
             .collect::<Read<Vec<String>>>()?;

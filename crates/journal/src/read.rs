@@ -17,17 +17,25 @@ type Read<T> = Result<T, ReadError>;
 /// A room's row; `None` while it is unborn.
 pub(crate) fn room_row(view: &dyn View, room: &RoomName) -> Read<Option<RoomRow>> {
     let key = keys::room(room);
-    let Some(row) = view.get(Space::Meta, &key)? else { return Ok(None) };
+    let Some(row) = view.get(Space::Meta, &key)? else {
+        return Ok(None);
+    };
     let body = format::open(&key, &row)?;
-    RoomRow::decode(&body).map(Some).ok_or_else(|| format::unreadable(&key))
+    RoomRow::decode(&body)
+        .map(Some)
+        .ok_or_else(|| format::unreadable(&key))
 }
 
 /// A slot's row; `None` if it was never claimed.
 pub(crate) fn slot_row(view: &dyn View, slot: SlotNo) -> Read<Option<SlotRow>> {
     let key = keys::slot(slot);
-    let Some(row) = view.get(Space::Meta, &key)? else { return Ok(None) };
+    let Some(row) = view.get(Space::Meta, &key)? else {
+        return Ok(None);
+    };
     let body = format::open(&key, &row)?;
-    SlotRow::decode(&body).map(Some).ok_or_else(|| format::unreadable(&key))
+    SlotRow::decode(&body)
+        .map(Some)
+        .ok_or_else(|| format::unreadable(&key))
 }
 
 pub(crate) fn head(view: &dyn View, room: &RoomName) -> Read<Option<RoomHead>> {
@@ -37,7 +45,9 @@ pub(crate) fn head(view: &dyn View, room: &RoomName) -> Read<Option<RoomHead>> {
 /// One entry without its payload.
 pub(crate) fn header(view: &dyn View, room: &RoomName, seq: Seq) -> Read<Record> {
     let key = keys::header(room, seq);
-    let row = view.get(Space::Index, &key)?.ok_or_else(|| hole(room, seq))?;
+    let row = view
+        .get(Space::Index, &key)?
+        .ok_or_else(|| hole(room, seq))?;
     let body = format::open(&key, &row)?;
     format::decode_header(seq, &body).ok_or_else(|| format::unreadable(&key))
 }
@@ -47,7 +57,10 @@ pub(crate) fn record(view: &dyn View, room: &RoomName, seq: Seq) -> Read<Record>
     let header = header(view, room, seq)?;
     let key = keys::payload(room, seq);
     let row = view.get(Space::Log, &key)?.ok_or_else(|| hole(room, seq))?;
-    Ok(Record { payload: format::open(&key, &row)?, ..header })
+    Ok(Record {
+        payload: format::open(&key, &row)?,
+        ..header
+    })
 }
 
 pub(crate) fn hole(room: &RoomName, seq: Seq) -> ReadError {
@@ -61,12 +74,16 @@ pub(crate) fn range(
     limit: usize,
     bytes_max: usize,
 ) -> Read<Vec<Record>> {
-    let Some(head) = head(view, room)? else { return Ok(Vec::new()) };
+    let Some(head) = head(view, room)? else {
+        return Ok(Vec::new());
+    };
     let from = from.max(1);
     if from < head.first {
         return Err(ReadError::Trimmed { first: head.first });
     }
-    let to = head.head.min(from.saturating_add(limit as u64 - u64::from(limit > 0)));
+    let to = head
+        .head
+        .min(from.saturating_add(limit as u64 - u64::from(limit > 0)));
     if from > to || limit == 0 {
         return Ok(Vec::new());
     }
@@ -91,7 +108,9 @@ pub(crate) fn range_back(
     limit: usize,
     bytes_max: usize,
 ) -> Read<Vec<Record>> {
-    let Some(head) = head(view, room)? else { return Ok(Vec::new()) };
+    let Some(head) = head(view, room)? else {
+        return Ok(Vec::new());
+    };
     let before = before.min(head.head + 1);
     if before < head.first {
         return Err(ReadError::Trimmed { first: head.first });
@@ -101,8 +120,12 @@ pub(crate) fn range_back(
         return Ok(Vec::new());
     }
     let mut budget = Budget::new(bytes_max);
-    let mut payloads = view.scan(Space::Log, keys::payloads(room, from..before)).rev();
-    let mut headers = view.scan(Space::Index, keys::headers(room, from..before)).rev();
+    let mut payloads = view
+        .scan(Space::Log, keys::payloads(room, from..before))
+        .rev();
+    let mut headers = view
+        .scan(Space::Index, keys::headers(room, from..before))
+        .rev();
     let mut records = Vec::new();
     for seq in (from..before).rev() {
         let record = next_record(room, seq, headers.next(), payloads.next())?;
@@ -127,7 +150,10 @@ fn next_record(
     if keys::last_number(&key) != Some(seq) {
         return Err(hole(room, seq));
     }
-    Ok(Record { payload: format::open(&key, &row)?, ..header })
+    Ok(Record {
+        payload: format::open(&key, &row)?,
+        ..header
+    })
 }
 
 fn next_header(room: &RoomName, seq: Seq, row: Option<crate::store::Row>) -> Read<Record> {
@@ -140,7 +166,9 @@ fn next_header(room: &RoomName, seq: Seq, row: Option<crate::store::Row>) -> Rea
 }
 
 pub(crate) fn ids(view: &dyn View, room: &RoomName, from: Seq, to: Seq) -> Read<Vec<IdRow>> {
-    let Some(head) = head(view, room)? else { return Ok(Vec::new()) };
+    let Some(head) = head(view, room)? else {
+        return Ok(Vec::new());
+    };
     let from = from.max(1);
     if from < head.first {
         return Err(ReadError::Trimmed { first: head.first });
@@ -150,7 +178,9 @@ pub(crate) fn ids(view: &dyn View, room: &RoomName, from: Seq, to: Seq) -> Read<
         return Ok(Vec::new());
     }
     let mut headers = view.scan(Space::Index, keys::headers(room, from..to + 1));
-    (from..=to).map(|seq| Ok(next_header(room, seq, headers.next())?.into())).collect()
+    (from..=to)
+        .map(|seq| Ok(next_header(room, seq, headers.next())?.into()))
+        .collect()
 }
 
 pub(crate) fn by_target(
@@ -160,7 +190,9 @@ pub(crate) fn by_target(
     after: Seq,
     limit: usize,
 ) -> Read<Vec<Record>> {
-    let Some(head) = head(view, room)? else { return Ok(Vec::new()) };
+    let Some(head) = head(view, room)? else {
+        return Ok(Vec::new());
+    };
     let from = after.saturating_add(1).max(head.first);
     let keys = keys::target(room, target, from)..keys::target(room, target, Seq::MAX);
     view.scan(Space::Index, keys)
@@ -175,7 +207,9 @@ pub(crate) fn by_target(
 
 pub(crate) fn state(view: &dyn View, room: &RoomName, key: &StateKey) -> Read<Option<Bytes>> {
     let key = keys::state(room, key);
-    view.get(Space::State, &key)?.map(|row| format::open(&key, &row)).transpose()
+    view.get(Space::State, &key)?
+        .map(|row| format::open(&key, &row))
+        .transpose()
 }
 
 pub(crate) fn states(
@@ -200,10 +234,13 @@ pub(crate) fn rooms(
         .take(limit)
         .map(|row| {
             let (key, _) = row?;
-            let room =
-                keys::room_behind(&key, prefix).ok_or_else(|| format::unreadable(&key))?;
+            let room = keys::room_behind(&key, prefix).ok_or_else(|| format::unreadable(&key))?;
             let row = room_row(view, &room)?.ok_or_else(|| format::unreadable(&key))?;
-            Ok(RoomEntry { room, slot: row.slot, head: row.head })
+            Ok(RoomEntry {
+                room,
+                slot: row.slot,
+                head: row.head,
+            })
         })
         .collect()
 }
@@ -216,7 +253,10 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize) -> Budget {
-        Budget { left: None, bytes_max }
+        Budget {
+            left: None,
+            bytes_max,
+        }
     }
 
     pub(crate) fn takes(&mut self, bytes: usize) -> bool {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::ReadError;
 
 /// Where a row lives; an engine may keep each space in a structure of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Space {
     /// Payloads by room and seq.
     Log,
@@ -54,11 +54,19 @@ pub(crate) struct Write {
 
 impl Write {
     pub(crate) fn put(space: Space, key: Vec<u8>, value: Vec<u8>) -> Write {
-        Write { space, key, value: Some(value) }
+        Write {
+            space,
+            key,
+            value: Some(value),
+        }
     }
 
     pub(crate) fn delete(space: Space, key: Vec<u8>) -> Write {
-        Write { space, key, value: None }
+        Write {
+            space,
+            key,
+            value: None,
+        }
     }
 
     /// How much it weighs in a transaction.

@@ -24,4 +24,6 @@ pub use near::{
     HEARTBEAT_MS, Near, NearConfig, NearCounts, OPENING_MS, OUTBOX_ASKS_MAX, OUTBOX_BYTES_MAX,
     OUTBOX_ROOM_ASKS_MAX, SILENCE_MS,
 };
-pub use words::{FromOwner, LocalKey, SHARDS_MAX, ShardSet, StreamEvent, StreamOp, ToOwner, ToShards};
+pub use words::{
+    FromOwner, LocalKey, SHARDS_MAX, ShardSet, StreamEvent, StreamOp, ToOwner, ToShards,
+};

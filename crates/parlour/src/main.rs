@@ -1,3 +1,44 @@
-//! Parses the command line, builds, waits, drains. No decision lives here.
+//! Parses, builds, waits, drains.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use parlour::cli::{Cli, Command, SettingsArgs};
+use parlour::settings::{Fault, Loaded};
+use parlour::{app, logging, tools};
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => with_settings(&args, |loaded| {
+            logging::start(&loaded.settings);
+            app::run(loaded.settings)
+        }),
+        Command::Config(args) => with_settings(&args, |loaded| {
+            // A closed pipe is not our trouble.
+            let _ = std::io::stdout().write_all(loaded.print().as_bytes());
+            ExitCode::SUCCESS
+        }),
+        Command::Journal(command) => tools::journal(command),
+        Command::Bench(args) => bench::run(*args),
+    }
+}
+
+fn with_settings(args: &SettingsArgs, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    let sources = match args.sources() {
+        Ok(sources) => sources,
+        Err(text) => return refuse(&[Fault { place: String::new(), text }]),
+    };
+    match Loaded::from(&sources) {
+        Ok(loaded) => then(loaded),
+        Err(faults) => refuse(&faults),
+    }
+}
+
+fn refuse(faults: &[Fault]) -> ExitCode {
+    eprintln!("parlour: these settings cannot be used:");
+    for fault in faults {
+        eprintln!("  - {fault}");
+    }
+    ExitCode::from(2)
+}

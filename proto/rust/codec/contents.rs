@@ -1,14 +1,13 @@
 //! What a message says: checked on the way in, decoded for those who show it.
 
 use bytes::Bytes;
-use model::{Content, ContentKind, Digest, MessageContent, Seq, UserId, limits};
+use model::{Content, ContentKind, Digest, MessageContent, Seq, limits};
 use prost::Message as _;
 
 use super::check;
 use super::fault::{Fault, Inside};
 use super::words;
 use super::{Unreadable, fields};
-use crate::Struct;
 use crate::v1::{self, message, publish};
 
 /// The content of a publish, every limit checked. `body` holds its bytes as they were received; without
@@ -104,24 +103,26 @@ pub fn content(says: &MessageContent) -> Option<Content> {
         MessageContent::Post { text, data, reply_to, thread, mentions } => {
             fields::put_text(&mut body, 1, text);
             put_data(&mut body, 2, data);
-            put_seq(&mut body, 3, reply_to.unwrap_or(0));
-            put_seq(&mut body, 4, thread.unwrap_or(0));
+            fields::put_nonzero(&mut body, 3, reply_to.unwrap_or(0));
+            fields::put_nonzero(&mut body, 4, thread.unwrap_or(0));
             mentions.iter().for_each(|user| fields::put_bytes(&mut body, 5, user.as_str().as_bytes()));
             Parts::of(ContentKind::Post, 0, text)
         }
         MessageContent::Edit { target, text, data } => {
-            put_edit(&mut body, *target, text, data);
+            fields::put_nonzero(&mut body, 1, *target);
+            fields::put_text(&mut body, 2, text);
+            put_data(&mut body, 3, data);
             Parts::of(ContentKind::Edit, *target, text)
         }
         MessageContent::Redact { target, reason } => {
-            put_seq(&mut body, 1, *target);
+            fields::put_nonzero(&mut body, 1, *target);
             fields::put_text(&mut body, 2, reason);
             Parts::of(ContentKind::Redact, *target, "")
         }
         MessageContent::Reaction { target, key, remove } => {
-            put_seq(&mut body, 1, *target);
+            fields::put_nonzero(&mut body, 1, *target);
             fields::put_text(&mut body, 2, key);
-            put_seq(&mut body, 3, u64::from(*remove));
+            fields::put_nonzero(&mut body, 3, u64::from(*remove));
             Parts { key, remove: *remove, ..Parts::of(ContentKind::Reaction, *target, "") }
         }
         MessageContent::System { text, data } => {
@@ -132,4 +133,78 @@ pub fn content(says: &MessageContent) -> Option<Content> {
         MessageContent::Tombstone { .. } | MessageContent::Unknown => return None,
     };
     Some(parts.with(body.into()))
+}
+
+fn put_data(body: &mut Vec<u8>, number: u32, data: &[u8]) {
+    if !data.is_empty() {
+        fields::put_bytes(body, number, data);
+    }
+}
+
+/// The number of the content's member in `Publish`.
+pub(super) fn number_in_publish(kind: ContentKind) -> Option<u32> {
+    Some(match kind {
+        ContentKind::Post => 5,
+        ContentKind::Edit => 6,
+        ContentKind::Redact => 7,
+        ContentKind::Reaction => 8,
+        ContentKind::System => 9,
+        ContentKind::Tombstone => return None,
+    })
+}
+
+/// The number of the content's member in `Message`.
+pub(super) fn number_in_message(kind: ContentKind) -> u32 {
+    match kind {
+        ContentKind::Post => 8,
+        ContentKind::Edit => 9,
+        ContentKind::Redact => 10,
+        ContentKind::Reaction => 11,
+        ContentKind::System => 12,
+        ContentKind::Tombstone => 13,
+    }
+}
+
+/// The content of a publish as its generated type, for JSON; `None` when its bytes are not one.
+pub(super) fn generated(content: &Content) -> Option<publish::Content> {
+    let body = content.body.clone();
+    Some(match content.kind {
+        ContentKind::Post => publish::Content::Post(v1::Post::decode(body).ok()?),
+        ContentKind::Edit => publish::Content::Edit(v1::Edit::decode(body).ok()?),
+        ContentKind::Redact => publish::Content::Redact(v1::Redact::decode(body).ok()?),
+        ContentKind::Reaction => publish::Content::Reaction(v1::Reaction::decode(body).ok()?),
+        ContentKind::System => publish::Content::System(v1::System::decode(body).ok()?),
+        ContentKind::Tombstone => return None,
+    })
+}
+
+/// The content of a committed message, for those who show it.
+pub(super) fn decoded(content: Option<message::Content>) -> Result<MessageContent, Unreadable> {
+    Ok(match content {
+        Some(message::Content::Post(post)) => MessageContent::Post {
+            data: check::data_bytes(post.data.as_ref()),
+            reply_to: words::some_seq(post.reply_to),
+            thread: words::some_seq(post.thread),
+            mentions: words::user_ids(&post.mentions)?,
+            text: post.text,
+        },
+        Some(message::Content::Edit(edit)) => MessageContent::Edit {
+            target: edit.target,
+            data: check::data_bytes(edit.data.as_ref()),
+            text: edit.text,
+        },
+        Some(message::Content::Redact(v1::Redact { target, reason })) => {
+            MessageContent::Redact { target, reason }
+        }
+        Some(message::Content::Reaction(v1::Reaction { target, key, remove })) => {
+            MessageContent::Reaction { target, key, remove }
+        }
+        Some(message::Content::System(system)) => {
+            MessageContent::System { data: check::data_bytes(system.data.as_ref()), text: system.text }
+        }
+        Some(message::Content::Tombstone(tombstone)) => {
+            MessageContent::Tombstone { by: words::user_id(&tombstone.by)?, reason: tombstone.reason }
+        }
+        None => MessageContent::Unknown,
+    })
 }

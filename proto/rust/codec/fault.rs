@@ -3,7 +3,7 @@
 //! A fault is made where a field is checked and gets the names around it on the way out, so that checks
 //! need not know where they stand, and a request without a fault pays for none of it.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use model::{NameError, Refusal, RefusalCode};
 
@@ -62,9 +62,15 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.place, self.what)
+    }
+}
+
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Refusal {
-        Refusal::because(fault.code, fault.place + &fault.what)
+        Refusal::because(fault.code, fault.to_string())
     }
 }
 

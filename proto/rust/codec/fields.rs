@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
                 self.take(4)?;
                 None
             }
-            other => return Err(Unreadable(format!("field {number} has the wire type {other}"))),
+            other => return Err(Unreadable::new(format!("field {number} has the wire type {other}"))),
         };
         let whole = &start[..start.len() - self.rest.len()];
         Ok(Field { number, whole, bytes })
@@ -110,6 +110,13 @@ pub(super) fn put_text(out: &mut Vec<u8>, number: u32, text: &str) {
 pub(super) fn put_number(out: &mut Vec<u8>, number: u32, value: u64) {
     encode_key(number, WireType::Varint, out);
     encode_varint(value, out);
+}
+
+/// Appends a number unless it is 0, as proto3 does.
+pub(super) fn put_nonzero(out: &mut Vec<u8>, number: u32, value: u64) {
+    if value > 0 {
+        put_number(out, number, value);
+    }
 }
 
 /// Appends a message that `write` appends, and puts its length before it.

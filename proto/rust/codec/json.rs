@@ -183,7 +183,7 @@ mod tests {
             why("{\"hello\":\n {\"subscribe\":[{\"room\":\"a\"},\n {\"room\":[]}]}}")
                 .starts_with("hello.subscribe[1].room: invalid type")
         );
-        assert!(why(r#"{"ref":-1}"#).starts_with("ref: invalid value: integer `-1`, expected a whole number"));
+        assert!(why(r#"{"ref":-1}"#).starts_with("ref: invalid type: integer `-1`, expected a whole number"));
         assert!(why(r#"{"mark":{"seq":"x"}}"#).contains("a whole number of at most 64 bits"));
         assert!(why(r#"{"hello":{},"publish":{}}"#).starts_with("publish: duplicate field"));
         assert!(why("[]").contains("expected struct"));

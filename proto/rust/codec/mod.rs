@@ -6,10 +6,10 @@
 //! | who | reads | writes |
 //! |---|---|---|
 //! | an edge, towards clients | [`decode_client`] | [`encode_server`], [`message_frame`] |
-//! | a client | [`decode_server`], [`message`], [`folded`] | [`encode_client`], [`content`] |
+//! | a client | [`decode_server`], [`post`] | [`encode_client`], [`content`] |
 //! | a room | | [`Codec`], which is `model::Encode` |
 //! | both ends of a link | [`link`] | [`link`] |
-//! | unary calls | [`unary`] | [`unary`] |
+//! | unary calls | [`decode_publish`] … | [`encode_unary`], [`refusal_status`] |
 //!
 //! # Invariants
 //! - What [`decode_client`] returns obeys every limit of `model::limits`, or is a refusal that names the
@@ -19,6 +19,8 @@
 //! - The same words encode to the same bytes. JSON and protobuf of one frame decode to equal words.
 //!
 //! Look elsewhere for: what frames mean (`session`, `room`), framing on a socket ([`crate::ws`]).
+
+use std::fmt;
 
 mod check;
 mod client;
@@ -31,23 +33,59 @@ mod json;
 pub mod link;
 mod peer;
 mod request;
+mod says;
 mod server;
 mod speech;
-#[cfg(feature = "grpc")]
-pub mod unary;
+mod unary;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use client::decode_client;
 pub use contents::content;
 pub use entry::Codec;
 pub(crate) use json::Number;
-pub use peer::{decode_server, folded, message};
+pub use peer::{decode_server, post};
 pub use server::{encode_server, message_frame};
 pub use speech::encode_client;
+#[cfg(feature = "grpc")]
+pub use unary::{end_status, refusal_of, refusal_status};
+pub use unary::{
+    Unary, decode_get_room, decode_history, decode_presence, decode_publish, decode_summaries,
+    encode_unary,
+};
 
 /// Bytes that hold no frame: where they stop making sense, for a person to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
-    /// One sentence, at most [`Unreadable::BYTES_MAX`] bytes.
+    /// One sentence of at most 200 bytes: a parser may quote what it did not expect.
     pub message: String,
+}
+
+impl Unreadable {
+    /// Cuts `message` where it becomes too long.
+    fn new(message: impl Into<String>) -> Unreadable {
+        const BYTES_MAX: usize = 200;
+        let mut message = message.into();
+        if message.len() > BYTES_MAX {
+            let end = message.floor_char_boundary(BYTES_MAX - '…'.len_utf8());
+            message.truncate(end);
+            message.push('…');
+        }
+        Unreadable { message }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
+impl From<prost::DecodeError> for Unreadable {
+    fn from(error: prost::DecodeError) -> Unreadable {
+        Unreadable::new(error.to_string())
+    }
 }

@@ -194,7 +194,8 @@ fn stands_alone(frame: &Frame, in_flight: Option<&InFlight>) -> bool {
 
 /// At most `len` bytes from the front of `input`.
 fn split_front<'i>(input: &mut &'i mut [u8], len: usize) -> &'i mut [u8] {
-    let (front, rest) = mem::take(input).split_at_mut(len.min(input.len()));
+    let len = len.min(input.len());
+    let (front, rest) = mem::take(input).split_at_mut(len);
     *input = rest;
     front
 }

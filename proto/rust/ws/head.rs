@@ -19,7 +19,7 @@ pub(super) struct Head {
 impl Head {
     /// The header at the front of `bytes` and its size; `None` while it is cut off.
     ///
-    /// Checks go in the order of the bytes and each as soon as its byte is there, so that the error is the
+    /// Checks go in the order of the bytes and each as soon as its bytes are there, so that the error is the
     /// same wherever a read was cut.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, WsError> {
         let Some((&first, rest)) = bytes.split_first() else {
@@ -33,12 +33,12 @@ impl Head {
         if second & 0x80 == 0 {
             return Err(WsError::Unmasked);
         }
-        if matches!(opcode, OpCode::Control(_)) && usize::from(short) > CONTROL_BYTES_MAX {
-            return Err(WsError::ControlTooLarge);
-        }
         let Some((len, rest)) = length(short, rest)? else {
             return Ok(None);
         };
+        if matches!(opcode, OpCode::Control(_)) && len > CONTROL_BYTES_MAX as u64 {
+            return Err(WsError::ControlTooLarge);
+        }
         let Some((&mask, payload)) = rest.split_first_chunk() else {
             return Ok(None);
         };

@@ -25,7 +25,7 @@ mod tests {
         let mask = [0x6d, 0xb6, 0xb2, 0x80];
         for len in 0..70 {
             for offset in 0..9 {
-                let masked: Vec<u8> = (0..len).map(|i| i * 7).collect();
+                let masked: Vec<u8> = (0..len).map(|i: u8| i.wrapping_mul(7)).collect();
                 let expected: Vec<u8> = (masked.iter().enumerate())
                     .map(|(i, byte)| byte ^ mask[(i + offset) % 4])
                     .collect();

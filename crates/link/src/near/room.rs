@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{
-    Entry, Fed, Fence, Generation, LogId, PresenceChange, RoomInfo, Roster, SessionId, Who,
+    Entry, Fed, Fence, Generation, LogId, PresenceChange, RoomInfo, Roster, SessionId, User, Who,
 };
 
 use crate::{LocalKey, ShardSet};
@@ -73,6 +73,7 @@ impl Room {
         self.watch = None;
         self.watching = false;
         self.queued = false;
+        self.not_before = None;
     }
 
     /// An attachment that the owner has to be told of on stream `number`, behind session `after`.
@@ -90,7 +91,9 @@ impl Room {
 
     /// Whether `generation` of `session` is the one that is attached, or newer.
     pub(crate) fn is_attached(&self, session: &SessionId, generation: Generation) -> bool {
-        self.attached.get(session).is_some_and(|a| a.who.generation <= generation)
+        self.attached
+            .get(session)
+            .is_some_and(|a| a.who.generation <= generation)
     }
 
     /// The feed's first word for a shard that joins while it is running.
@@ -106,7 +109,13 @@ impl Room {
 
     /// Takes a word of the feed of the current generation.
     pub(crate) fn take(&mut self, fed: Fed) -> Verdict {
-        if let Fed::Watching { fence, ref info, ref presence, .. } = fed {
+        if let Fed::Watching {
+            fence,
+            ref info,
+            ref presence,
+            ..
+        } = fed
+        {
             return match self.start(fence, info, presence.as_ref()) {
                 true => Verdict::Pass(fed),
                 false => Verdict::Superseded,
@@ -116,7 +125,11 @@ impl Room {
             return Verdict::Inert;
         };
         match fed {
-            Fed::Entries { watch, log, entries } => feed.entries(watch, log, entries),
+            Fed::Entries {
+                watch,
+                log,
+                entries,
+            } => feed.entries(watch, log, entries),
             Fed::Trimmed { first, .. } if first <= feed.info.first => Verdict::Inert,
             Fed::Trimmed { first, .. } => {
                 feed.info.first = first;
@@ -140,7 +153,11 @@ impl Room {
             return false;
         }
         self.watching = true;
-        self.feed = Some(Feed { fence, info: info.clone(), presence: presence.cloned() });
+        self.feed = Some(Feed {
+            fence,
+            info: info.clone(),
+            presence: presence.cloned(),
+        });
         true
     }
 }
@@ -152,8 +169,13 @@ impl Feed {
             return Verdict::Gap;
         }
         entries.retain(|entry| entry.seq > self.info.head);
-        let Some(last) = entries.last() else { return Verdict::Inert };
-        let dense = entries.iter().zip(self.info.head + 1..).all(|(entry, seq)| entry.seq == seq);
+        let Some(last) = entries.last() else {
+            return Verdict::Inert;
+        };
+        let dense = entries
+            .iter()
+            .zip(self.info.head + 1..)
+            .all(|(entry, seq)| entry.seq == seq);
         if !dense {
             return Verdict::Gap;
         }
@@ -161,19 +183,31 @@ impl Feed {
         self.info.ordinal = last.ordinal;
         self.info.first = self.info.first.max(1);
         self.info.log = log.clone();
-        Verdict::Pass(Fed::Entries { watch, log, entries })
+        Verdict::Pass(Fed::Entries {
+            watch,
+            log,
+            entries,
+        })
     }
 
     fn presence(&mut self, change: &PresenceChange) {
         match change {
             PresenceChange::Full(roster) => self.presence = Some(roster.clone()),
-            PresenceChange::Delta { count, arrived, departed } => {
-                let Some(roster) = &mut self.presence else { return };
+            PresenceChange::Delta {
+                count,
+                arrived,
+                departed,
+            } => {
+                let Some(roster) = &mut self.presence else {
+                    return;
+                };
                 let listed = roster.users.len() as u64 == roster.count;
                 roster.count = *count;
                 if listed {
-                    let gone = |id| departed.contains(id) || arrived.iter().any(|u| u.id == *id);
-                    roster.users.retain(|user| !gone(&user.id));
+                    let gone = |user: &User| {
+                        departed.contains(&user.id) || arrived.iter().any(|a| a.id == user.id)
+                    };
+                    roster.users.retain(|user| !gone(user));
                     roster.users.extend(arrived.iter().cloned());
                 }
                 if roster.users.len() as u64 != roster.count {

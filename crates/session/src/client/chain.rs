@@ -63,10 +63,6 @@ pub(super) enum Verdict {
 }
 
 impl Chain {
-    pub(super) fn len(&self) -> usize {
-        self.items.len()
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

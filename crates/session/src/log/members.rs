@@ -8,11 +8,11 @@ pub struct SessionKey(pub u32);
 
 /// One reader of a room: eight bytes, as there is one for each session and room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// The session.
-    pub session: SessionKey,
+    pub(crate) session: SessionKey,
     /// The room's place in the session.
-    pub slot: u16,
+    pub(crate) slot: u16,
     /// Some bits of the user's hash, so that "this user's sessions" is one pass over this list.
     tag: u16,
 }

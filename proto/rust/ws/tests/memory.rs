@@ -87,15 +87,37 @@ fn memory_follows_what_arrived_not_what_was_declared() {
     }
 }
 
+/// How often feeding the pieces makes the decoder hold more.
+fn growths(decoder: &mut Decoder, pieces: impl Iterator<Item = Vec<u8>>) -> usize {
+    let grows = |piece: Vec<u8>| {
+        let before = decoder.held_bytes();
+        feed(decoder, &piece);
+        decoder.held_bytes() > before
+    };
+    pieces.map(grows).filter(|&grew| grew).count()
+}
+
 #[test]
-fn a_message_of_single_bytes_does_not_copy_itself_at_every_fragment() {
+fn neither_tiny_fragments_nor_tiny_reads_copy_the_message_each_time() {
     let mut decoder = Decoder::default();
     feed(&mut decoder, &masked(0x02, b"."));
-    let mut growths = 0;
-    for _ in 0..10_000 {
-        let before = decoder.held_bytes();
-        feed(&mut decoder, &masked(0x00, b"."));
-        growths += usize::from(decoder.held_bytes() > before);
-    }
-    assert!(growths < 20, "{growths} times");
+    let fragments = std::iter::repeat_n(masked(0x00, b"."), 10_000);
+    let in_fragments = growths(&mut decoder, fragments);
+
+    let frame = masked(0x82, &[0; 10_000]);
+    let in_reads = growths(&mut Decoder::default(), frame.chunks(1).map(<[u8]>::to_vec));
+    assert!(
+        in_fragments < 20 && in_reads < 20,
+        "{in_fragments} and {in_reads} times"
+    );
+}
+
+#[test]
+fn an_error_lets_go_of_the_message_that_was_open() {
+    let mut decoder = Decoder::default();
+    feed(&mut decoder, &masked(0x01, &[b'x'; 1000]));
+    assert!(decoder.held_bytes() >= 1000);
+    assert!(decoder.decode(&mut &mut [0xff_u8][..], MAX).is_err());
+    assert_eq!(feed(&mut decoder, b"whatever follows"), 0);
+    assert_eq!(decoder.held_bytes(), 0);
 }

@@ -25,7 +25,7 @@ fn a_header_that_no_client_may_send_is_refused_by_its_first_wrong_byte() {
     assert_eq!(refusal([0x8f]), WsError::ReservedOpcode(15));
     assert_eq!(refusal([0x09]), WsError::FragmentedControl);
     assert_eq!(refusal([0x81, 0x05]), WsError::Unmasked);
-    assert_eq!(refusal([0x89, 0xfe]), WsError::ControlTooLarge);
+    assert_eq!(refusal([0x89, 0xfe, 0, 126]), WsError::ControlTooLarge);
 }
 
 #[test]

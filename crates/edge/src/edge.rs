@@ -1,0 +1,237 @@
+//! An edge, wired.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use link::NearConfig;
+use model::{End, EndCode, Limits, NodeId, Seed};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::clock::Clock;
+use crate::config::{Config, Owners};
+use crate::directory::Directory;
+use crate::front::admission::{Admission, Place};
+use crate::front::grpc::ChatService;
+use crate::front::http;
+use crate::front::upgrade::Origins;
+use crate::identity::Door;
+use crate::lane::{LaneContext, Lanes};
+use crate::shard::{self, Drain, ShardContext, Shards};
+
+/// gRPC requests in work at once on one connection; more wait, so that one client cannot take all.
+const GRPC_REQUESTS_PER_CONNECTION_MAX: usize = 1_024;
+/// Streams of one gRPC connection.
+const GRPC_STREAMS_MAX: u32 = 1_024;
+/// Time for a unary call: longer than a publish may wait, so that the room's own answer comes first.
+const GRPC_ANSWER_MARGIN: Duration = Duration::from_secs(5);
+/// A dead peer of a gRPC connection is noticed within these two.
+const GRPC_KEEPALIVE: Duration = Duration::from_secs(20);
+const GRPC_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a drain looks whether everybody has left.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// What all parts of an edge share.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) door: Door,
+    pub(crate) origins: Origins,
+    pub(crate) directory: Directory,
+    pub(crate) shards: Shards,
+    pub(crate) lanes: Lanes,
+    admission: Arc<Admission>,
+    draining: AtomicBool,
+    readiness: Readiness,
+}
+
+/// Says why the process is not ready, if it is not.
+pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
+impl Shared {
+    /// A place for a session, or how it is told to come back.
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, End> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(End::new(EndCode::Restarting));
+        }
+        self.admission.admit(address)
+    }
+
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        if self.draining.load(Ordering::Acquire) {
+            return Some("the server is leaving".to_owned());
+        }
+        (self.readiness)()
+    }
+}
+
+/// Bound sockets: an address that is taken stops the start, before anything is built.
+#[derive(Debug)]
+pub struct Listeners {
+    /// HTTP and WebSocket.
+    pub http: TcpListener,
+    /// gRPC.
+    pub grpc: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both.
+    ///
+    /// # Errors
+    /// A sentence that names the address and what to do.
+    pub async fn bind(http: SocketAddr, grpc: SocketAddr) -> Result<Listeners, String> {
+        Ok(Listeners { http: bind("listen", http).await?, grpc: bind("grpc", grpc).await? })
+    }
+}
+
+async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| {
+        format!("cannot listen on {name} = {address}: {error}; choose another with --{name}")
+    })
+}
+
+/// A running edge.
+pub struct Edge {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").field("sessions", &self.sessions()).finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Starts shards, lanes and fronts.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        config: Config,
+        owner: NodeId,
+        owners: Owners,
+        listeners: Listeners,
+        readiness: Readiness,
+        mut seed: Seed,
+    ) -> std::io::Result<Edge> {
+        let clock = Clock::start();
+        let (shards, shard_inboxes) = Shards::new(config.shard_count());
+        let (lanes, lane_inboxes) = Lanes::new(config.lanes);
+        let limits = Arc::clone(&config.limits);
+        let shared = Arc::new(Shared {
+            clock,
+            limits: Arc::clone(&limits),
+            door: config.door,
+            origins: Origins::new(config.origins),
+            directory: Directory::default(),
+            shards: shards.clone(),
+            lanes,
+            admission: Admission::new(limits.sessions_max, limits.sessions_per_address_max),
+            draining: AtomicBool::new(false),
+            readiness,
+        });
+        let near = NearConfig {
+            edge: config.node,
+            lane: 0,
+            owner,
+            ask_wait_ms: limits.publish_wait_ms,
+        };
+        let lane_context = LaneContext { clock, owners, shards };
+        lane_inboxes.start(&near, &lane_context, &mut seed, clock.now());
+        let threads = shard_inboxes
+            .into_iter()
+            .enumerate()
+            .map(|(number, inbox)| {
+                let context = ShardContext {
+                    number: number as u32,
+                    shared: Arc::clone(&shared),
+                    seed: Seed::new(seed.next_u64()),
+                };
+                shard::start(context, inbox)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(http::serve(listeners.http, Arc::clone(&shared), stopped.clone()));
+        tokio::spawn(serve_grpc(listeners.grpc, Arc::clone(&shared), stopped));
+        Ok(Edge { shared, stop, threads })
+    }
+
+    /// Sessions that are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.shared.admission.sessions()
+    }
+
+    /// Lets nobody in any more, tells every session the end, and waits until they have left, at most
+    /// `within`. Answers how many had to be left behind.
+    pub async fn drain(&self, end: End, spread_ms: u64, within: Duration) -> usize {
+        self.shared.draining.store(true, Ordering::Release);
+        let deadline = tokio::time::Instant::now() + within;
+        let told = self.shared.shards.drain(&Drain::End { end, spread_ms });
+        if tokio::time::timeout_at(deadline, told).await.is_ok() {
+            while self.sessions() > 0 && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
+        }
+        self.stop.send_replace(true);
+        self.sessions()
+    }
+
+    /// How many shards run.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.threads.len()
+    }
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health
+        .set_service_status("parlour.v1.Chat", tonic_health::ServingStatus::Serving)
+        .await;
+    let reflect = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let (v1, v1alpha) = match (reflect().build_v1(), reflect().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => (v1, v1alpha),
+        (v1, _) => {
+            // The descriptors are part of the binary; a test builds them.
+            tracing::error!(error = ?v1.err(), "reflection cannot be built");
+            return;
+        }
+    };
+    let answer_within = Duration::from_millis(shared.limits.publish_wait_ms) + GRPC_ANSWER_MARGIN;
+    let served = Server::builder()
+        .tcp_nodelay(true)
+        .concurrency_limit_per_connection(GRPC_REQUESTS_PER_CONNECTION_MAX)
+        .max_concurrent_streams(GRPC_STREAMS_MAX)
+        .http2_keepalive_interval(Some(GRPC_KEEPALIVE))
+        .http2_keepalive_timeout(Some(GRPC_KEEPALIVE_TIMEOUT))
+        .timeout(answer_within)
+        .load_shed(true)
+        .add_service(ChatService::new(shared))
+        .add_service(health_service)
+        .add_service(v1)
+        .add_service(v1alpha)
+        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            // Errors mean that the edge itself is gone.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        })
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the gRPC listener failed");
+    }
+}

@@ -1,0 +1,716 @@
+//! The edge's half of a link: [`Near`].
+//!
+//! # How a lane uses it
+//! ```text
+//!            handle_watch / handle_unwatch (one per shard and room)
+//! shards ──> handle_ask ──────────────────┐
+//!                                         ▼
+//!   <── poll_shards ───────────────── [ Near ] ── poll_stream ──> Open, Send, Close
+//!                                         ▲
+//!                                         └────── handle_stream <── Up, Frame, Down
+//! ```
+//! After any `handle_*`: [`Near::poll_shards`] until it is empty, then [`Near::poll_stream`] *while the
+//! stream has room for one more frame* (what cannot be sent stays here, bounded), then arm one timer for
+//! [`Near::poll_timeout`] and call [`Near::handle_timeout`] when it fires. `Near::new` wants its stream
+//! opened at once. The lane of a room is `slot_of(room, lanes)`, so that all frames of a room share
+//! one stream.
+//!
+//! # What the shards get
+//! - A shard calls [`Near::handle_watch`] when it gets its first reader of a room, *before* it asks
+//!   `Attach`, and [`Near::handle_unwatch`] when the last one has gone. Both are idempotent.
+//! - The first thing it is fed is `Watching`; then entries, dense from `info.head + 1` on. After a cut
+//!   stream there is another `Watching`, of a greater generation, whose head may be above what the shard
+//!   has: its log goes on from there, and readers that are behind fetch segments.
+//!   Generations only grow; a shard may ignore what speaks of an older one.
+//! - An attach is answered after the room's `Watching`, as on the wire.
+//! - `Unwatched` is fed only when it is final (the room is damaged, say); an owner that has to go is
+//!   replaced silently.
+//! - Every ask is answered once: by the owner, or here: `busy` when the outbox is full,
+//!   `deadline_exceeded` for a publish and `unavailable` for everything else whose time is over, all of
+//!   them retryable. A publish without an id is not sent twice: its answer is final then.
+//!   To `Attach` and `Summary` a no is `Answer::Unsubscribed`, else `Answer::Refused`.
+//! - [`ToShards::Detached`]: the session's attachment, once answered `Subscribed`, did not survive a
+//!   cut; there was no `Unsubscribed` answer for it before.
+//!
+//! # What survives a cut
+//! In this order: watches, attachments, then every unanswered ask in the order of asking, publishes
+//! with their ids unchanged. Only signals are not sent again; they are refused.
+//!
+//! # Invariants
+//! - A room is watched at most once per stream; generations grow over the lane's life.
+//! - An attachment is told to the owner on every stream until it is detached.
+//! - What a superseded owner says of a room (a lower fence for the same log) is not passed on.
+
+mod outbox;
+mod room;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::{
+    Answer, Ask, AskBody, Fed, NodeId, Now, Position, Refusal, RefusalCode, RoomName, Seed,
+    SessionId, Unsubscribed, UnsubscribedCode,
+};
+
+use crate::{FromOwner, LocalKey, ShardSet, StreamEvent, StreamOp, ToOwner, ToShards};
+pub use outbox::{OUTBOX_ASKS_MAX, OUTBOX_BYTES_MAX, OUTBOX_ROOM_ASKS_MAX};
+use outbox::{Outbox, Pending};
+use room::{Attachment, Room, Verdict};
+use stream::{Due, Stream};
+pub use stream::{HEARTBEAT_MS, OPENING_MS, SILENCE_MS};
+
+/// When to come back after a refusal for want of space, in milliseconds.
+const BUSY_RETRY_MS: u64 = 250;
+/// When to come back after an ask whose time is over, in milliseconds: the wait is behind it.
+const LATE_RETRY_MS: u64 = 500;
+/// Milliseconds before a room whose owner gave it up is watched again, unless the owner says when.
+const REWATCH_MS: u64 = 100;
+
+/// What a lane's half is made with.
+#[derive(Clone, Debug)]
+pub struct NearConfig {
+    /// This edge.
+    pub edge: NodeId,
+    /// The lane's number.
+    pub lane: u32,
+    /// The node that owns all rooms: there is one as long as there is no view to route by.
+    pub owner: NodeId,
+    /// See [`model::Limits::publish_wait_ms`]; holds for every ask.
+    pub ask_wait_ms: u64,
+}
+
+/// What a lane's half has counted since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NearCounts {
+    /// Asks that were taken.
+    pub asks: u64,
+    /// Asks that were sent once more after a cut, and attachments told again.
+    pub resent: u64,
+    /// Asks refused because the outbox was full.
+    pub busy: u64,
+    /// Asks whose time was over.
+    pub late: u64,
+    /// Frames of the feed that were dropped as old.
+    pub inert: u64,
+    /// Rooms watched anew because something was missing.
+    pub gaps: u64,
+    /// Streams that stood.
+    pub streams: u64,
+}
+
+/// The edge's half of a link, for the rooms of one lane. Owned by the lane's task.
+///
+/// Any `handle_*`, then every `poll_*` until it is empty; see the module's documentation.
+#[derive(Debug)]
+pub struct Near {
+    config: NearConfig,
+    now: Now,
+    stream: Stream,
+    rooms: BTreeMap<RoomName, Room>,
+    outbox: Outbox,
+    /// Attachments that the owner was told again: the ask, and whom it speaks of.
+    retelling: BTreeMap<u64, (RoomName, SessionId)>,
+    /// Rooms about which the owner has to be told something, each once.
+    queue: VecDeque<RoomName>,
+    /// The room whose attachments are being told, and the last session that was.
+    telling: Option<(RoomName, Option<SessionId>)>,
+    /// Rooms that wait, by the microsecond at which they are due.
+    waiting: BTreeSet<(u64, RoomName)>,
+    to_shards: VecDeque<ToShards>,
+    next_ask: u64,
+    next_watch: u64,
+    counts: NearCounts,
+}
+
+impl Near {
+    /// A lane's half that wants its stream opened. Generations of watches start at the wall clock's
+    /// microsecond, so that they also grow over restarts of the edge.
+    #[must_use]
+    pub fn new(now: Now, config: NearConfig, seed: Seed) -> Near {
+        Near {
+            config,
+            now,
+            stream: Stream::new(now, seed),
+            rooms: BTreeMap::new(),
+            outbox: Outbox::default(),
+            retelling: BTreeMap::new(),
+            queue: VecDeque::new(),
+            telling: None,
+            waiting: BTreeSet::new(),
+            to_shards: VecDeque::new(),
+            next_ask: 1,
+            next_watch: now.wall_ms.saturating_mul(1_000).max(1),
+            counts: NearCounts::default(),
+        }
+    }
+
+    /// Whether the owner can be reached at this moment.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.stream.is_up()
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counts(&self) -> NearCounts {
+        self.counts
+    }
+
+    /// Asks that were not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Rooms that are watched or attached to.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// The node that owns `room`, where its segments are fetched.
+    #[must_use]
+    pub fn route(&self, _room: &RoomName) -> &NodeId {
+        &self.config.owner
+    }
+
+    /// A shard has its first reader of `room`.
+    pub fn handle_watch(&mut self, now: Now, shard: u32, room: &RoomName) {
+        self.now = now;
+        let state = self.rooms.entry(room.clone()).or_default();
+        let shard = ShardSet::one(shard);
+        if state.shards.contains(shard) {
+            return;
+        }
+        state.shards = state.shards.union(shard);
+        if let Some(fed) = state.watching_now() {
+            self.to_shards.push_back(ToShards::Fed {
+                shards: shard,
+                room: room.clone(),
+                fed,
+            });
+        }
+        self.enqueue(room);
+    }
+
+    /// A shard's last reader of `room` has gone.
+    pub fn handle_unwatch(&mut self, now: Now, shard: u32, room: &RoomName) {
+        self.now = now;
+        if let Some(state) = self.rooms.get_mut(room) {
+            state.shards = state.shards.without(ShardSet::one(shard));
+            self.enqueue(room);
+        }
+    }
+
+    /// A session (or a unary call) asks something of a room; the answer will name `local`.
+    pub fn handle_ask(&mut self, now: Now, local: LocalKey, ask: Ask) {
+        self.now = now;
+        self.counts.asks += 1;
+        let detaches = matches!(ask.body, AskBody::Detach { .. });
+        if detaches && !self.detach(&ask) {
+            self.answer(local, Answer::Done);
+        } else if detaches || self.outbox.has_room_for(&ask.room) {
+            self.admit(Some(local), ask);
+        } else {
+            self.counts.busy += 1;
+            let no = no(&ask, RefusalCode::Busy, Some(BUSY_RETRY_MS));
+            self.answer(local, no);
+        }
+    }
+
+    /// Something happened to the stream.
+    pub fn handle_stream(&mut self, now: Now, event: StreamEvent) {
+        self.now = now;
+        match event {
+            StreamEvent::Up => {
+                if self.stream.up(now) {
+                    self.counts.streams += 1;
+                    let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();
+                    rooms.iter().for_each(|room| self.enqueue(room));
+                }
+            }
+            StreamEvent::Down => self.stream_gone(),
+            StreamEvent::Frame(_) if !self.stream.is_up() => self.counts.inert += 1,
+            StreamEvent::Frame(frame) => {
+                self.stream.heard(now);
+                match frame {
+                    FromOwner::Heartbeat => {}
+                    FromOwner::Answer { id, answer } => self.owner_answered(id, answer),
+                    FromOwner::Fed { room, fed } => self.owner_fed(room, fed),
+                }
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        if self.stream.handle_timeout(now) {
+            self.stream_gone();
+        }
+        while let Some((id, pending)) = self.outbox.expire(now) {
+            self.expired(id, pending);
+        }
+        while self
+            .waiting
+            .first()
+            .is_some_and(|(due, _)| *due <= now.mono_us)
+        {
+            let Some((_, room)) = self.waiting.pop_first() else {
+                break;
+            };
+            self.wait_is_over(&room);
+        }
+    }
+
+    /// When to call [`Near::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Now> {
+        let at = |mono_us: u64| Now {
+            mono_us,
+            wall_ms: self.now.wall_ms,
+        };
+        let waiting = self.waiting.first().map(|(due, _)| at(*due));
+        [
+            Some(self.stream.poll_timeout()),
+            self.outbox.deadline(),
+            waiting,
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|due| due.mono_us)
+    }
+
+    /// The next thing for the shards, in order.
+    pub fn poll_shards(&mut self) -> Option<ToShards> {
+        self.to_shards.pop_front()
+    }
+
+    /// The next thing for the stream. To be called only while one more frame can be sent.
+    pub fn poll_stream(&mut self) -> Option<StreamOp> {
+        let first = self.stream.poll_first();
+        let frame = match first {
+            Some(Due::Close) => return Some(StreamOp::Close),
+            Some(Due::Open) => {
+                return Some(StreamOp::Open {
+                    node: self.config.owner.clone(),
+                });
+            }
+            Some(Due::Hello | Due::Heartbeat) => ToOwner::Open {
+                edge: self.config.edge.clone(),
+                lane: self.config.lane,
+            },
+            None if !self.stream.is_up() => return None,
+            None => self.next_frame()?,
+        };
+        self.stream.said(self.now);
+        Some(StreamOp::Send(frame))
+    }
+
+    fn next_frame(&mut self) -> Option<ToOwner> {
+        loop {
+            if let Some(frame) = self.next_attachment() {
+                return Some(frame);
+            }
+            match self.queue.pop_front() {
+                Some(room) => {
+                    if let Some(frame) = self.tell_watch(room) {
+                        return Some(frame);
+                    }
+                }
+                None => break,
+            }
+        }
+        if let Some((id, ask)) = self.outbox.next_unsent() {
+            return Some(ToOwner::Ask { id, ask });
+        }
+        self.stream.poll_last().map(|_| ToOwner::Heartbeat)
+    }
+
+    /// Says whatever the owner does not know yet of a room's watch; its attachments come next.
+    fn tell_watch(&mut self, name: RoomName) -> Option<ToOwner> {
+        let number = self.stream.number;
+        let state = self.rooms.get_mut(&name)?;
+        state.queued = false;
+        if state.not_before.is_some() {
+            return None;
+        }
+        let frame = match (state.shards.is_empty(), state.watch) {
+            (false, None) => {
+                let watch = self.next_watch;
+                self.next_watch += 1;
+                state.watch = Some(watch);
+                state.watching = false;
+                Some(ToOwner::Watch {
+                    room: name.clone(),
+                    watch,
+                })
+            }
+            (true, Some(watch)) => {
+                state.watch = None;
+                state.watching = false;
+                state.feed = None;
+                Some(ToOwner::Unwatch {
+                    room: name.clone(),
+                    watch,
+                })
+            }
+            _ => None,
+        };
+        if state.untold(number, None).is_some() {
+            self.telling = Some((name, None));
+        } else {
+            self.forget_unused(&name);
+        }
+        frame
+    }
+
+    /// The next attachment that the current stream has not carried.
+    fn next_attachment(&mut self) -> Option<ToOwner> {
+        let (room, last) = self.telling.take()?;
+        let state = self.rooms.get_mut(&room)?;
+        let known = state.feed.as_ref().map(|feed| Position {
+            log: feed.info.log.clone(),
+            seq: feed.info.head,
+        });
+        let (session, attachment) = state.untold(self.stream.number, last.as_ref())?;
+        let (session, who) = (session.clone(), attachment.who.clone());
+        attachment.told = self.stream.number;
+        let id = self.next_ask;
+        self.next_ask += 1;
+        self.counts.resent += 1;
+        self.retelling.insert(id, (room.clone(), session.clone()));
+        // From its own position on, so that the owner has nothing to fold.
+        let body = AskBody::Attach {
+            after: Some(known.unwrap_or_default()),
+            recent: 0,
+        };
+        let ask = Ask {
+            room: room.clone(),
+            who,
+            body,
+        };
+        self.telling = Some((room, Some(session)));
+        Some(ToOwner::Ask { id, ask })
+    }
+
+    fn admit(&mut self, local: Option<LocalKey>, ask: Ask) {
+        let id = self.next_ask;
+        self.next_ask += 1;
+        if let (AskBody::Attach { .. }, Some(session), Some(local)) =
+            (&ask.body, &ask.who.session, local)
+        {
+            let who = ask.who.clone();
+            let attachment = Attachment {
+                local,
+                who,
+                ask: id,
+                stands: false,
+                told: 0,
+            };
+            let state = self.rooms.entry(ask.room.clone()).or_default();
+            state.attached.insert(session.clone(), attachment);
+            // An attach is answered behind its room's `Watching`.
+            self.wait_is_over(&ask.room);
+        }
+        let deadline = self.now.plus_ms(self.config.ask_wait_ms);
+        self.outbox.insert(
+            id,
+            Pending {
+                local,
+                ask,
+                deadline,
+                sent: false,
+            },
+        );
+    }
+
+    /// Takes an attachment off the list; `false` if the ask speaks of none.
+    fn detach(&mut self, ask: &Ask) -> bool {
+        let Some(session) = &ask.who.session else {
+            return false;
+        };
+        let generation = ask.who.generation;
+        let Some(state) = self.rooms.get_mut(&ask.room) else {
+            return false;
+        };
+        let known = state.is_attached(session, generation);
+        if known {
+            state.attached.remove(session);
+            self.forget_unused(&ask.room);
+        }
+        known
+    }
+
+    fn owner_answered(&mut self, id: u64, answer: Answer) {
+        if let Some((room, session)) = self.retelling.remove(&id) {
+            return self.owner_took_again(&room, &session, answer);
+        }
+        let Some(pending) = self.outbox.remove(id) else {
+            self.counts.inert += 1;
+            return;
+        };
+        if let (AskBody::Attach { .. }, Some(session)) =
+            (&pending.ask.body, &pending.ask.who.session)
+        {
+            self.attach_answered(id, &pending.ask.room, session, &answer);
+        }
+        if let Some(local) = pending.local {
+            self.answer(local, answer);
+        }
+    }
+
+    /// An attach was answered: the attachment stands, or is none, unless it was detached or replaced by
+    /// a later one meanwhile.
+    fn attach_answered(&mut self, id: u64, room: &RoomName, session: &SessionId, answer: &Answer) {
+        let Some(state) = self.rooms.get_mut(room) else {
+            return;
+        };
+        match state.attached.get_mut(session) {
+            Some(attachment) if attachment.ask == id => {
+                if matches!(answer, Answer::Subscribed(_)) {
+                    attachment.stands = true;
+                    attachment.told = self.stream.number;
+                } else {
+                    state.attached.remove(session);
+                    self.forget_unused(room);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to an attachment that was told again.
+    fn owner_took_again(&mut self, room: &RoomName, session: &SessionId, answer: Answer) {
+        let why = match answer {
+            Answer::Unsubscribed(why) => why,
+            Answer::Refused(refusal) => match refusal.retry_after_ms {
+                Some(ms) => Unsubscribed::new(UnsubscribedCode::Unavailable).retry_after(ms),
+                None => Unsubscribed::new(UnsubscribedCode::Forbidden),
+            },
+            _ => return,
+        };
+        let Some(state) = self.rooms.get_mut(room) else {
+            return;
+        };
+        let Some(attachment) = state.attached.get_mut(session).filter(|a| a.stands) else {
+            return;
+        };
+        if let (UnsubscribedCode::Unavailable, Some(ms)) = (why.code, why.retry_after_ms) {
+            attachment.told = 0;
+            return self.wait(room, ms);
+        }
+        let local = attachment.local;
+        state.attached.remove(session);
+        self.forget_unused(room);
+        let (room, session) = (room.clone(), session.clone());
+        self.to_shards.push_back(ToShards::Detached {
+            local,
+            room,
+            session,
+            why,
+        });
+    }
+
+    fn owner_fed(&mut self, name: RoomName, fed: Fed) {
+        let current = self
+            .rooms
+            .get_mut(&name)
+            .filter(|state| state.watch == Some(watch_of(&fed)));
+        let Some(state) = current else {
+            self.counts.inert += 1;
+            return;
+        };
+        if let Fed::Unwatched { why, .. } = &fed {
+            let why = why.clone();
+            return self.owner_unwatched(name, why, fed);
+        }
+        match state.take(fed) {
+            Verdict::Pass(fed) => {
+                let shards = state.shards;
+                if shards.is_empty() {
+                    return;
+                }
+                self.to_shards.push_back(ToShards::Fed {
+                    shards,
+                    room: name,
+                    fed,
+                });
+            }
+            Verdict::Inert => self.counts.inert += 1,
+            Verdict::Gap => {
+                self.counts.gaps += 1;
+                state.watch = None;
+                state.watching = false;
+                self.enqueue(&name);
+            }
+            Verdict::Superseded => {
+                state.watch = None;
+                self.wait(&name, REWATCH_MS);
+            }
+        }
+    }
+
+    /// The owner ended the watch. Whoever comes next will be watched and told of all attachments; only
+    /// a final end reaches the shards.
+    fn owner_unwatched(&mut self, name: RoomName, why: Unsubscribed, fed: Fed) {
+        let Some(state) = self.rooms.get_mut(&name) else {
+            return;
+        };
+        state.watch = None;
+        state.watching = false;
+        state
+            .attached
+            .values_mut()
+            .for_each(|attachment| attachment.told = 0);
+        if let (UnsubscribedCode::Unavailable, Some(ms)) = (why.code, why.retry_after_ms) {
+            return self.wait(&name, ms.max(REWATCH_MS));
+        }
+        let shards = std::mem::take(&mut state.shards);
+        state.attached.clear();
+        state.feed = None;
+        self.forget_unused(&name);
+        self.to_shards.push_back(ToShards::Fed {
+            shards,
+            room: name,
+            fed,
+        });
+    }
+
+    fn stream_gone(&mut self) {
+        if !self.stream.down(self.now) {
+            return;
+        }
+        self.retelling.clear();
+        self.queue.clear();
+        self.telling = None;
+        self.waiting.clear();
+        self.rooms.values_mut().for_each(Room::forget_stream);
+        self.rooms.retain(|_, state| !state.is_unused());
+        for lost in self.outbox.rewind() {
+            let (code, retry) = match &lost.ask.body {
+                AskBody::Publish(_) => (RefusalCode::DeadlineExceeded, None),
+                _ => (RefusalCode::Unavailable, Some(0)),
+            };
+            if let Some(local) = lost.local {
+                self.answer(local, no(&lost.ask, code, retry));
+            }
+        }
+    }
+
+    fn expired(&mut self, id: u64, pending: Pending) {
+        self.counts.late += 1;
+        let answer = match &pending.ask.body {
+            AskBody::Detach { .. } => Answer::Done,
+            AskBody::Publish(publish) => {
+                // Without an id it must not be sent again: it may have been taken.
+                let retry = publish.id.as_ref().map(|_| LATE_RETRY_MS);
+                no(&pending.ask, RefusalCode::DeadlineExceeded, retry)
+            }
+            _ => no(&pending.ask, RefusalCode::Unavailable, Some(LATE_RETRY_MS)),
+        };
+        if matches!(pending.ask.body, AskBody::Attach { .. }) {
+            self.attach_expired(id, &pending.ask, pending.sent);
+        }
+        if let Some(local) = pending.local {
+            self.answer(local, answer);
+        }
+    }
+
+    /// An attach that may still be carried out has to be taken back, as its session was told no.
+    fn attach_expired(&mut self, id: u64, ask: &Ask, sent: bool) {
+        let Some(session) = &ask.who.session else {
+            return;
+        };
+        let attached = self
+            .rooms
+            .get(&ask.room)
+            .and_then(|state| state.attached.get(session));
+        if attached.is_none_or(|attachment| attachment.ask != id) {
+            return;
+        }
+        let detach = Ask {
+            body: AskBody::Detach { left: false },
+            ..ask.clone()
+        };
+        if self.detach(&detach) && sent {
+            self.admit(None, detach);
+        }
+    }
+
+    fn answer(&mut self, local: LocalKey, answer: Answer) {
+        self.to_shards.push_back(ToShards::Answer { local, answer });
+    }
+
+    /// The owner will be told what it does not know of this room, once the stream stands.
+    fn enqueue(&mut self, name: &RoomName) {
+        let Some(state) = self.rooms.get_mut(name) else {
+            return;
+        };
+        if self.stream.is_up() && !state.queued && state.not_before.is_none() {
+            state.queued = true;
+            self.queue.push_back(name.clone());
+        } else if !self.stream.is_up() {
+            self.forget_unused(name);
+        }
+    }
+
+    /// The owner will be told after `ms` milliseconds.
+    fn wait(&mut self, name: &RoomName, ms: u64) {
+        let Some(state) = self.rooms.get_mut(name) else {
+            return;
+        };
+        if state.not_before.is_none() {
+            let due = self.now.plus_ms(ms).mono_us;
+            state.not_before = Some(due);
+            self.waiting.insert((due, name.clone()));
+        }
+    }
+
+    /// The owner will be told at once.
+    fn wait_is_over(&mut self, name: &RoomName) {
+        let Some(state) = self.rooms.get_mut(name) else {
+            return;
+        };
+        if let Some(due) = state.not_before.take() {
+            self.waiting.remove(&(due, name.clone()));
+        }
+        self.enqueue(name);
+    }
+
+    fn forget_unused(&mut self, name: &RoomName) {
+        if self.rooms.get(name).is_some_and(Room::is_unused) {
+            self.rooms.remove(name);
+        }
+    }
+}
+
+/// The generation of which a word of the feed speaks.
+fn watch_of(fed: &Fed) -> u64 {
+    match fed {
+        Fed::Watching { watch, .. }
+        | Fed::Entries { watch, .. }
+        | Fed::Erased { watch, .. }
+        | Fed::Trimmed { watch, .. }
+        | Fed::Signal { watch, .. }
+        | Fed::Presence { watch, .. }
+        | Fed::Marked { watch, .. }
+        | Fed::Unwatched { watch, .. } => *watch,
+    }
+}
+
+/// The answer no to an ask, in the scope that its kind is answered in.
+fn no(ask: &Ask, code: RefusalCode, retry_after_ms: Option<u64>) -> Answer {
+    match ask.body {
+        AskBody::Attach { .. } | AskBody::Summary => Answer::Unsubscribed(Unsubscribed {
+            retry_after_ms,
+            ..Unsubscribed::new(UnsubscribedCode::Unavailable)
+        }),
+        _ => Answer::Refused(Refusal {
+            retry_after_ms,
+            ..Refusal::new(code)
+        }),
+    }
+}

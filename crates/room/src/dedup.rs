@@ -1,0 +1,163 @@
+//! "Once": the ids that a room knows, and what must be known before a publish can be judged.
+//!
+//! Apart from the queue because it is the part that grows with the log: a window at the log's end,
+//! extended downwards from the journal when a publish was first sent long ago.
+//!
+//! # Invariants
+//! - The window is dense and ends at the room's head: an id that is not in it was not committed in
+//!   it.
+//! - Nothing in the window is uncommitted.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use model::limits::{DEDUP_DEFAULT_ENTRIES, DEDUP_ENTRIES_MAX};
+use model::{ContentKind, Digest, MessageId, Position, Seq, UserId};
+
+use crate::{Head, IdRow};
+
+/// Publishes that were answered without an entry, remembered so that a publish that names one in
+/// `after` is admitted. As many as one session may leave unacknowledged, for hundreds of sessions.
+const ANSWERED_KEPT: usize = 4_096;
+
+/// What identifies a publish within its room.
+pub(crate) type Key = (UserId, MessageId);
+
+/// The known ids at the end of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    rows: VecDeque<IdRow>,
+    seqs: BTreeMap<Key, Seq>,
+}
+
+impl Window {
+    /// The lowest known entry; one above head when none is.
+    pub(crate) fn low(&self, head: Seq) -> Seq {
+        self.rows.front().map_or(head + 1, |row| row.seq)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    pub(crate) fn at(&self, seq: Seq) -> Option<&IdRow> {
+        let low = self.rows.front()?.seq;
+        self.rows.get(usize::try_from(seq.checked_sub(low)?).ok()?)
+    }
+
+    pub(crate) fn find(&self, key: &Key) -> Option<&IdRow> {
+        self.seqs.get(key).and_then(|seq| self.at(*seq))
+    }
+
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        self.seqs.contains_key(key)
+    }
+
+    /// Takes in the entry behind the last.
+    pub(crate) fn push(&mut self, row: IdRow) {
+        self.seqs.entry((row.user.clone(), row.id.clone())).or_insert(row.seq);
+        self.rows.push_back(row);
+    }
+
+    /// Takes in older entries; `false` if they are not dense up to the window.
+    #[must_use]
+    pub(crate) fn extend(&mut self, older: Vec<IdRow>, head: Seq) -> bool {
+        let mut expected = self.low(head);
+        for row in older.into_iter().rev() {
+            expected -= 1;
+            if row.seq != expected {
+                return false;
+            }
+            self.seqs.insert((row.user.clone(), row.id.clone()), row.seq);
+            self.rows.push_front(row);
+        }
+        true
+    }
+
+    /// The entry was redacted: from now on it equals any content.
+    pub(crate) fn blank(&mut self, seq: Seq) {
+        let Some(low) = self.rows.front().map(|row| row.seq) else { return };
+        let index = seq.checked_sub(low).and_then(|index| usize::try_from(index).ok());
+        if let Some(row) = index.and_then(|index| self.rows.get_mut(index)) {
+            row.kind = ContentKind::Tombstone;
+            row.digest = Digest::default();
+        }
+    }
+
+    /// Forgets the oldest until at most `keep` are left.
+    pub(crate) fn shrink(&mut self, keep: u64) {
+        while self.len() > keep {
+            let Some(row) = self.rows.pop_front() else { return };
+            let key = (row.user, row.id);
+            if self.seqs.get(&key) == Some(&row.seq) {
+                self.seqs.remove(&key);
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.seqs.clear();
+    }
+}
+
+/// Which ids must be known to judge a publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Range {
+    /// All from this entry on.
+    From(Seq),
+    /// `since` lies above what this owner knows: only a claim tells who is right.
+    Ahead,
+    /// `since` is of another log.
+    LogChanged,
+    /// Too many, or trimmed.
+    Undecidable,
+}
+
+/// The range in which a committed copy can lie, given what the client knew when it first sent.
+pub(crate) fn range(head: &Head, since: Option<&Position>) -> Range {
+    let Some(since) = since else {
+        let low = (head.head + 1).saturating_sub(DEDUP_DEFAULT_ENTRIES);
+        return Range::From(low.max(head.first).max(1));
+    };
+    if !since.speaks_of(&head.log) {
+        // A room that looks unborn may have been born under another owner.
+        return if head.log.is_none() { Range::Ahead } else { Range::LogChanged };
+    }
+    if since.seq > head.head {
+        Range::Ahead
+    } else if head.head - since.seq > DEDUP_ENTRIES_MAX || since.seq + 1 < head.first {
+        Range::Undecidable
+    } else {
+        Range::From(since.seq + 1)
+    }
+}
+
+/// Whether a publish with this digest repeats what is stored.
+pub(crate) fn repeats(kind: ContentKind, stored: Digest, sent: Digest) -> bool {
+    kind == ContentKind::Tombstone || stored == sent
+}
+
+/// Publishes that were answered without an entry (a reaction that changed nothing, a redaction of
+/// what was redacted).
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    order: VecDeque<Key>,
+    keys: BTreeSet<Key>,
+}
+
+impl Answered {
+    pub(crate) fn remember(&mut self, key: Key) {
+        if self.keys.insert(key.clone()) {
+            self.order.push_back(key);
+        }
+        if self.order.len() > ANSWERED_KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        self.keys.contains(key)
+    }
+}

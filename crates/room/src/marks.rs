@@ -1,0 +1,119 @@
+//! How far people have read: greatest wins, written together once in a while.
+//!
+//! Apart from the log because a mark is never worth an append of its own: a thousand readers of a
+//! busy room would write more than its authors.
+//!
+//! # Invariants
+//! - A user's mark never goes back.
+//! - A mark that the journal does not hold yet is never forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Mark, Now, UserId};
+
+use crate::{Head, Ticket};
+
+/// Marks kept though the journal holds them, so that people who read on cost no read each time.
+const CLEAN_KEPT: usize = 4_096;
+/// Marks that wait to be written; with more, new ones are refused as retryable.
+const DIRTY_MAX: usize = 16_384;
+/// Marks written in one append: some 20 KB.
+const WRITTEN_MAX: usize = 256;
+
+/// The marks at hand.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    held: BTreeMap<UserId, Held>,
+    dirty: BTreeSet<UserId>,
+    written_at: Option<Now>,
+}
+
+#[derive(Debug)]
+struct Held {
+    mark: Mark,
+    /// The ticket that was next when the journal had it: an older read may not show it.
+    clean_at: Ticket,
+}
+
+impl Marks {
+    pub(crate) fn get(&self, user: &UserId) -> Option<Mark> {
+        self.held.get(user).map(|held| held.mark)
+    }
+
+    /// Moves the user's mark forward; whether it moved.
+    pub(crate) fn advance(&mut self, user: &UserId, mark: Mark) -> bool {
+        if self.get(user).is_some_and(|held| held.seq >= mark.seq) {
+            return false;
+        }
+        self.held.insert(user.clone(), Held { mark, clean_at: Ticket::MAX });
+        self.dirty.insert(user.clone());
+        true
+    }
+
+    /// Keeps what the journal holds, unless something greater is known.
+    pub(crate) fn learn(&mut self, user: &UserId, mark: Mark, ticket: Ticket) {
+        if self.get(user).is_none_or(|held| held.seq < mark.seq) {
+            self.dirty.remove(user);
+            self.held.insert(user.clone(), Held { mark, clean_at: ticket });
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.dirty.len() >= DIRTY_MAX
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// When the next ones are due.
+    pub(crate) fn due(&self, interval_ms: u64) -> Option<Now> {
+        let after = |at: Now| at.plus_ms(interval_ms);
+        self.is_dirty().then(|| self.written_at.map_or(Now::default(), after))
+    }
+
+    /// Those to be written now; they count as clean until [`Marks::soil`].
+    pub(crate) fn take(&mut self, now: Now, interval_ms: u64) -> Vec<(UserId, Mark)> {
+        if self.due(interval_ms).is_none_or(|due| !now.reached(due)) {
+            return Vec::new();
+        }
+        let users: Vec<UserId> = self.dirty.iter().take(WRITTEN_MAX).cloned().collect();
+        for user in &users {
+            self.dirty.remove(user);
+        }
+        if self.dirty.is_empty() {
+            self.written_at = Some(now);
+        }
+        users.into_iter().filter_map(|user| Some((user.clone(), self.get(&user)?))).collect()
+    }
+
+    /// They were written.
+    pub(crate) fn wrote(&mut self, marks: &[(UserId, Mark)], ticket: Ticket) {
+        for (user, mark) in marks {
+            if let Some(held) = self.held.get_mut(user)
+                && held.mark == *mark
+            {
+                held.clean_at = ticket;
+            }
+        }
+    }
+
+    /// They were not written.
+    pub(crate) fn soil(&mut self, now: Now, marks: Vec<(UserId, Mark)>) {
+        self.written_at = Some(now);
+        self.dirty.extend(marks.into_iter().map(|(user, _)| user));
+    }
+
+    /// Forgets marks that the journal holds, while there are too many. `oldest` is the oldest read
+    /// that is out: what became clean later is kept, since that read may answer an older value.
+    pub(crate) fn shrink(&mut self, oldest: Ticket) {
+        if self.held.len() > CLEAN_KEPT + self.dirty.len() {
+            self.held.retain(|_, held| held.clean_at == Ticket::MAX || held.clean_at > oldest);
+        }
+    }
+}
+
+/// Posts above the mark. Below the first kept entry nothing is counted.
+pub(crate) fn unread(head: &Head, mark: Mark) -> u64 {
+    head.ordinal.saturating_sub(mark.ordinal.max(head.first_ordinal))
+}

@@ -1,0 +1,279 @@
+//! Older parts of logs, in aligned segments that all laggards of a shard share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::limits::SEGMENT_ENTRIES;
+use model::{LogId, Now, RoomName, Seq};
+
+use super::RoomKey;
+use super::frame::Frame;
+
+/// Segments that a shard keeps, in bytes of payload and overhead: some 1,600 of 64 messages of 100
+/// bytes, and four of the largest that can be.
+pub(super) const SHELF_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Milliseconds after which a segment that nobody has read from is dropped: laggards of one
+/// outage come back within seconds of each other.
+const UNREAD_MS: u64 = 10_000;
+/// Milliseconds before the first repetition of a fetch that failed; doubled up to the next.
+const RETRY_MS: u64 = 100;
+const RETRY_MS_MAX: u64 = 5_000;
+
+/// A segment to be fetched from the room's owner: entries `first()..=last()` of one log, as far as
+/// they are committed and kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Segment {
+    /// The room.
+    pub room: RoomName,
+    /// Its log; entries of another one are no answer.
+    pub log: LogId,
+    /// Which: entry `seq` lies in segment `seq / SEGMENT_ENTRIES`.
+    pub number: u64,
+}
+
+impl Segment {
+    /// Its first entry (entry 0 does not exist).
+    #[must_use]
+    pub fn first(&self) -> Seq {
+        (self.number * SEGMENT_ENTRIES).max(1)
+    }
+
+    /// Its last entry.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        self.number * SEGMENT_ENTRIES + (SEGMENT_ENTRIES - 1)
+    }
+}
+
+/// Why a segment did not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SegmentFault {
+    /// Retention has trimmed the log: this is the first kept entry.
+    Trimmed {
+        /// That entry.
+        first: Seq,
+    },
+    /// The room has another log now; a new `Watching` tells which.
+    LogChanged,
+    /// Not now; asked again with growing pauses.
+    Unavailable,
+}
+
+type Place = (RoomKey, u64);
+
+#[derive(Debug)]
+struct Held {
+    frames: Vec<Arc<Frame>>,
+    bytes: usize,
+    used: u64,
+    used_ms: u64,
+}
+
+/// A segment on its way.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Members that wait for it.
+    waiting: Vec<u32>,
+    /// Tombstones that came while it was under way: what was read may be older than they.
+    erased: Vec<Arc<Frame>>,
+    /// The read began under an older watch, so that an erasure may have been missed.
+    is_stale: bool,
+    /// The room's head when it was asked for: what comes must reach that far.
+    head: Seq,
+    failures: u32,
+    /// When it is to be asked for again; `None` while it is asked for.
+    retry_ms: Option<u64>,
+}
+
+/// The segments of a shard: those that are here, least recently used first to go, and those that
+/// are under way.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    held: BTreeMap<Place, Held>,
+    by_use: BTreeMap<u64, Place>,
+    bytes: usize,
+    uses: u64,
+    wanted: BTreeMap<Place, Wanted>,
+}
+
+impl Shelf {
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, room: RoomKey, seq: Seq) -> Option<&Arc<Frame>> {
+        let held = self.held.get(&(room, seq / SEGMENT_ENTRIES))?;
+        let index = seq.checked_sub(held.frames.first()?.seq)?;
+        held.frames.get(usize::try_from(index).ok()?)
+    }
+
+    /// Notes that the segment of `seq` is being read.
+    pub(super) fn touch(&mut self, now: Now, room: RoomKey, seq: Seq) {
+        let place = (room, seq / SEGMENT_ENTRIES);
+        if let Some(held) = self.held.get_mut(&place) {
+            self.by_use.remove(&held.used);
+            self.uses += 1;
+            (held.used, held.used_ms) = (self.uses, now.mono_us / 1_000);
+            self.by_use.insert(self.uses, place);
+        }
+    }
+
+    /// A member waits for the segment of `seq`; `true` if it has to be asked for now.
+    pub(super) fn want(&mut self, room: RoomKey, seq: Seq, member: u32) -> bool {
+        let place = (room, seq / SEGMENT_ENTRIES);
+        let is_new = !self.wanted.contains_key(&place);
+        let wanted = self.wanted.entry(place).or_default();
+        if !wanted.waiting.contains(&member) {
+            wanted.waiting.push(member);
+        }
+        is_new
+    }
+
+    /// The segment is asked for, now that the room's head is `head`.
+    pub(super) fn asked(&mut self, room: RoomKey, number: u64, head: Seq) {
+        if let Some(wanted) = self.wanted.get_mut(&(room, number)) {
+            wanted.head = head;
+        }
+    }
+
+    /// The head as of the question.
+    pub(super) fn head_asked(&self, room: RoomKey, number: u64) -> Seq {
+        self.wanted.get(&(room, number)).map_or(0, |wanted| wanted.head)
+    }
+
+    /// Whether an answer for the segment is expected.
+    pub(super) fn expects(&self, room: RoomKey, number: u64) -> bool {
+        self.wanted.get(&(room, number)).is_some_and(|wanted| wanted.retry_ms.is_none())
+    }
+
+    /// Whether what comes was read too early and must be asked for once more; asked only once.
+    pub(super) fn take_stale(&mut self, room: RoomKey, number: u64) -> bool {
+        self.wanted.get_mut(&(room, number)).is_some_and(|w| std::mem::take(&mut w.is_stale))
+    }
+
+    /// The fetch is over: who waited for it.
+    pub(super) fn settle(&mut self, room: RoomKey, number: u64) -> Vec<u32> {
+        self.wanted.remove(&(room, number)).map(|wanted| wanted.waiting).unwrap_or_default()
+    }
+
+    /// The fetch is to be repeated after a pause; the waiting go on waiting.
+    pub(super) fn fail(&mut self, now: Now, room: RoomKey, number: u64) {
+        if let Some(wanted) = self.wanted.get_mut(&(room, number)) {
+            let pause = RETRY_MS_MAX.min(RETRY_MS << wanted.failures.min(16));
+            wanted.failures += 1;
+            wanted.retry_ms = Some(now.mono_us / 1_000 + pause);
+        }
+    }
+
+    /// Keeps a segment that came, with what was erased meanwhile.
+    pub(super) fn insert(&mut self, now: Now, room: RoomKey, number: u64, frames: &[Arc<Frame>]) {
+        let place = (room, number);
+        self.remove(place);
+        let mut frames = frames.to_vec();
+        if let Some(wanted) = self.wanted.get(&place) {
+            wanted.erased.iter().for_each(|tombstone| _ = replace(&mut frames, tombstone));
+        }
+        let bytes = frames.iter().map(|frame| frame.weight()).sum();
+        self.uses += 1;
+        self.bytes += bytes;
+        self.by_use.insert(self.uses, place);
+        self.held.insert(place, Held { frames, bytes, used: self.uses, used_ms: now.mono_us / 1_000 });
+        while self.bytes > SHELF_BYTES_MAX && self.held.len() > 1 {
+            let Some((_, oldest)) = self.by_use.first_key_value() else { break };
+            self.remove(*oldest);
+        }
+    }
+
+    /// Puts a tombstone in the place of an entry, here or on its way.
+    pub(super) fn erase(&mut self, room: RoomKey, tombstone: &Arc<Frame>) {
+        let place = (room, tombstone.seq / SEGMENT_ENTRIES);
+        if let Some(held) = self.held.get_mut(&place) {
+            let before = held.bytes;
+            replace(&mut held.frames, tombstone);
+            held.bytes = held.frames.iter().map(|frame| frame.weight()).sum();
+            self.bytes = self.bytes + held.bytes - before;
+        }
+        if let Some(wanted) = self.wanted.get_mut(&place) {
+            wanted.erased.retain(|erased| erased.seq != tombstone.seq);
+            wanted.erased.push(Arc::clone(tombstone));
+        }
+    }
+
+    /// Drops the segments of a room that hold nothing from `first` on.
+    pub(super) fn trim(&mut self, room: RoomKey, first: Seq) {
+        self.drop_held(room, first / SEGMENT_ENTRIES);
+    }
+
+    fn drop_held(&mut self, room: RoomKey, below: u64) {
+        let gone = (room, 0)..(room, below);
+        let places: Vec<Place> = self.held.range(gone).map(|(place, _)| *place).collect();
+        places.into_iter().for_each(|place| self.remove(place));
+    }
+
+    /// Forgets all that is held of a room; what is under way stays wanted, but is read again.
+    pub(super) fn forget_held(&mut self, room: RoomKey) {
+        self.drop_held(room, u64::MAX);
+        for (_, wanted) in self.wanted.range_mut((room, 0)..=(room, u64::MAX)) {
+            wanted.is_stale = wanted.retry_ms.is_none();
+        }
+    }
+
+    /// Forgets a room; answers who waited.
+    pub(super) fn forget(&mut self, room: RoomKey) -> Vec<u32> {
+        self.forget_held(room);
+        let all = (room, 0)..=(room, u64::MAX);
+        let places: Vec<Place> = self.wanted.range(all).map(|(place, _)| *place).collect();
+        places.into_iter().flat_map(|(room, number)| self.settle(room, number)).collect()
+    }
+
+    /// A member is gone and waits no more. The fetch goes on: others may want it.
+    pub(super) fn leave(&mut self, room: RoomKey, member: u32) {
+        for (_, wanted) in self.wanted.range_mut((room, 0)..=(room, u64::MAX)) {
+            wanted.waiting.retain(|waiting| *waiting != member);
+        }
+    }
+
+    /// What has to be asked for again now. Drops what nobody reads, and what nobody waits for.
+    pub(super) fn handle_timeout(&mut self, now: Now) -> Vec<Place> {
+        let now_ms = now.mono_us / 1_000;
+        while let Some((_, place)) = self.by_use.first_key_value()
+            && let Some(held) = self.held.get(place)
+            && held.used_ms + UNREAD_MS <= now_ms
+        {
+            self.remove(*place);
+        }
+        self.wanted.retain(|_, wanted| wanted.retry_ms.is_none() || !wanted.waiting.is_empty());
+        let due = |wanted: &Wanted| wanted.retry_ms.is_some_and(|at| at <= now_ms);
+        let again = self.wanted.iter_mut().filter(|(_, wanted)| due(wanted));
+        again
+            .map(|(place, wanted)| {
+                wanted.retry_ms = None;
+                *place
+            })
+            .collect()
+    }
+
+    /// When something is due, in milliseconds.
+    pub(super) fn poll_timeout(&self) -> Option<u64> {
+        let unread = self.by_use.first_key_value().and_then(|(_, place)| self.held.get(place));
+        let unread = unread.map(|held| held.used_ms + UNREAD_MS);
+        self.wanted.values().filter_map(|wanted| wanted.retry_ms).chain(unread).min()
+    }
+
+    fn remove(&mut self, place: Place) {
+        if let Some(held) = self.held.remove(&place) {
+            self.by_use.remove(&held.used);
+            self.bytes -= held.bytes;
+        }
+    }
+}
+
+fn replace(frames: &mut [Arc<Frame>], tombstone: &Arc<Frame>) -> bool {
+    match frames.iter_mut().find(|frame| frame.seq == tombstone.seq) {
+        None => false,
+        Some(held) => {
+            *held = Arc::clone(tombstone);
+            true
+        }
+    }
+}
