@@ -34,7 +34,7 @@ pub(crate) struct Call {
 /// A server may wait for hello before it answers the call at all.
 enum Inbound {
     Opening(Opening),
-    Open(Streaming<Bytes>),
+    Open(Box<Streaming<Bytes>>),
 }
 
 impl std::fmt::Debug for Call {
@@ -74,12 +74,12 @@ impl Call {
     pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         if let Inbound::Opening(opening) = &mut self.inbound {
             match ready!(opening.as_mut().poll(cx)) {
-                Ok(response) => self.inbound = Inbound::Open(response.into_inner()),
+                Ok(response) => self.inbound = Inbound::Open(Box::new(response.into_inner())),
                 Err(_) => return Poll::Ready(Received::Closed(None)),
             }
         }
         let Inbound::Open(stream) = &mut self.inbound else { return Poll::Pending };
-        Poll::Ready(match ready!(Pin::new(stream).poll_next(cx)) {
+        Poll::Ready(match ready!(Pin::new(stream.as_mut()).poll_next(cx)) {
             Some(Ok(bytes)) => match wire::codec::decode_server(Encoding::Proto, &bytes) {
                 Ok(frame) => Received::Frame(frame),
                 Err(unreadable) => Received::Unreadable(unreadable.message),

@@ -50,3 +50,313 @@ pub(super) struct Core {
     seed: Seed,
     now: Now,
 }
+
+impl Core {
+    pub(super) fn new(context: ShardContext) -> Core {
+        let shared = context.shared;
+        let now = shared.clock.now();
+        Core {
+            number: context.number,
+            logs: Logs::new(Arc::clone(&shared.limits), Arc::new(EdgeFrames)),
+            shared,
+            conns: Vec::new(),
+            vacant: Vec::new(),
+            ready: Arc::default(),
+            rings: Vec::new(),
+            rung: Vec::new(),
+            timers: Timers::default(),
+            scratch: vec![0; SCRATCH_BYTES],
+            unsent: VecDeque::new(),
+            seed: context.seed,
+            now,
+        }
+    }
+
+    /// A new turn of the task.
+    pub(super) fn begin(&mut self, waker: &Waker) {
+        self.ready.register(waker);
+        self.now = self.shared.clock.now();
+    }
+
+    /// Takes one message.
+    pub(super) fn take(&mut self, message: ToShard) {
+        let now = self.now;
+        match message {
+            ToShard::Open(newcomer) => self.open(*newcomer),
+            ToShard::Feed(room, feed) => self.logs.handle_feed(now, &room, &feed),
+            ToShard::Segment(segment, result) => self.logs.handle_segment(now, &segment, result),
+            ToShard::Answer(key, ask, answer) => {
+                self.with(key, |conn, logs| conn.session.handle_answer(now, ask, answer, logs));
+            }
+            ToShard::Detached(key, room, why) => {
+                self.with(key, |conn, logs| conn.session.handle_detached(now, &room, why, logs));
+            }
+            ToShard::Replaced(key, session, generation) => self.with(key, |conn, logs| {
+                if conn.known == Some((session, generation)) {
+                    conn.session.handle_drain(now, End::new(EndCode::Replaced), logs);
+                }
+            }),
+            ToShard::Drain(drain) => self.drain(&drain),
+        }
+    }
+
+    fn open(&mut self, newcomer: Newcomer) {
+        if self.conns.len() >= SHARD_SESSIONS_MAX && self.vacant.is_empty() {
+            tracing::error!("a shard is full; a connection was closed");
+            return;
+        }
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            (self.conns.len() - 1) as u32
+        });
+        let bell = Bell::new(index, &self.ready);
+        let seed = Seed::new(self.seed.next_u64());
+        let session =
+            Session::new(self.now, SessionKey(index), newcomer.wire, seed, &self.shared.limits);
+        let conn = Conn {
+            session,
+            input: Input::new(&newcomer.socket),
+            socket: newcomer.socket,
+            wire: newcomer.wire,
+            waker: Waker::from(Arc::clone(&bell)),
+            bell,
+            shown: newcomer.shown.map(Box::new),
+            known: None,
+            armed_us: None,
+            farewell: None,
+            _place: newcomer.place,
+        };
+        self.conns[index as usize] = Some(Box::new(conn));
+        let mut received = newcomer.received;
+        if !received.is_empty() {
+            self.received(index, &mut received);
+        }
+        self.serve(index);
+    }
+
+    /// Changes one session, then does what it wants done.
+    fn with(&mut self, key: SessionKey, change: impl FnOnce(&mut Conn, &mut Logs)) {
+        if let Some(Some(conn)) = self.conns.get_mut(key.0 as usize) {
+            change(conn, &mut self.logs);
+            self.after(key.0);
+        }
+    }
+
+    fn drain(&mut self, drain: &Drain) {
+        let Drain::End { end, spread_ms } = drain;
+        let now = self.now;
+        for index in 0..self.conns.len() as u32 {
+            let later = self.seed.below(*spread_ms);
+            let mut end = end.clone();
+            end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
+            self.with(SessionKey(index), |conn, logs| conn.session.handle_drain(now, end, logs));
+        }
+    }
+
+    /// Sees to sessions whose sockets rang; answers whether more did.
+    pub(super) fn answer_rings(&mut self, at_most: usize) -> bool {
+        if self.rung.is_empty() {
+            self.ready.take(&mut self.rings);
+            std::mem::swap(&mut self.rings, &mut self.rung);
+        }
+        for _ in 0..at_most {
+            let Some(index) = self.rung.pop() else { break };
+            if let Some(Some(conn)) = self.conns.get(index as usize) {
+                conn.bell.answered();
+                self.serve(index);
+            }
+        }
+        !self.rung.is_empty()
+    }
+
+    /// Walks rooms with news; answers whether the walk goes on.
+    pub(super) fn walk(&mut self, at_most: usize) -> bool {
+        for _ in 0..at_most {
+            let Some(news) = self.logs.poll_news() else { return false };
+            self.tell(&news);
+        }
+        true
+    }
+
+    fn tell(&mut self, news: &News) {
+        let now = self.now;
+        if let Some(Some(conn)) = self.conns.get_mut(news.session.0 as usize) {
+            conn.session.handle_news(now, news, &mut self.logs);
+            self.after(news.session.0);
+        }
+    }
+
+    /// Calls whom time has come for; answers false: all of them are called.
+    pub(super) fn timers(&mut self) -> bool {
+        let now = self.now;
+        if self.logs.poll_timeout().is_some_and(|at| now.reached(at)) {
+            self.logs.handle_timeout(now);
+        }
+        while let Some(key) = self.timers.due(now) {
+            let Some(Some(conn)) = self.conns.get_mut(key.0 as usize) else { continue };
+            conn.armed_us = None;
+            if conn.farewell.as_ref().is_some_and(|it| it.deadline_us <= now.mono_us) {
+                self.close(key.0);
+                continue;
+            }
+            if conn.session.poll_timeout().is_some_and(|at| now.reached(at)) {
+                conn.session.handle_timeout(now, &mut self.logs);
+            }
+            self.after(key.0);
+        }
+        self.logs.has_news()
+    }
+
+    /// Tells the lanes what the logs want of them.
+    pub(super) fn settle(&mut self) {
+        while let Some(message) = self.unsent.pop_front() {
+            if let Err(message) = self.shared.lanes.send(message) {
+                self.unsent.push_front(message);
+                break;
+            }
+        }
+        self.requests();
+    }
+
+    /// When the task wants to be woken, if nothing else happens.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let unsent =
+            (!self.unsent.is_empty()).then(|| self.now.plus_ms(LANE_RETRY_MS).mono_us);
+        let logs = self.logs.poll_timeout().map(|at| at.mono_us);
+        let at_us = [self.timers.next_us(), unsent, logs].into_iter().flatten().min()?;
+        Some(self.shared.clock.instant(Now { mono_us: at_us, wall_ms: 0 }))
+    }
+
+    fn requests(&mut self) {
+        while let Some(request) = self.logs.poll_request() {
+            self.send(match request {
+                Request::Watch { room } => ToLane::Watch(self.number, room),
+                Request::Unwatch { room } => ToLane::Unwatch(self.number, room),
+                Request::Fetch(segment) => ToLane::Segment(self.number, segment),
+            });
+        }
+    }
+
+    /// Tells a lane what it must not miss.
+    fn send(&mut self, message: ToLane) {
+        if !self.unsent.is_empty() {
+            self.unsent.push_back(message);
+        } else if let Err(message) = self.shared.lanes.send(message) {
+            self.unsent.push_back(message);
+        }
+    }
+
+    /// Reads and writes.
+    fn serve(&mut self, index: u32) {
+        let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
+        if conn.farewell.is_some() {
+            return self.say_farewell(index);
+        }
+        self.read(index);
+        self.after(index);
+    }
+
+    fn read(&mut self, index: u32) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for turn in 0..=READS_PER_TURN {
+            let Some(Some(conn)) = self.conns.get_mut(index as usize) else { break };
+            if conn.farewell.is_some() || !conn.session.wants_read() {
+                break;
+            }
+            let waker = conn.waker.clone();
+            if turn == READS_PER_TURN {
+                waker.wake();
+                break;
+            }
+            match conn.socket.poll_read(&mut Context::from_waker(&waker), &mut scratch) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    self.received(index, &mut scratch[..count]);
+                }
+                Poll::Ready(_) => {
+                    self.close(index);
+                    break;
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn received(&mut self, index: u32, bytes: &mut [u8]) {
+        let now = self.now;
+        let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
+        let Conn { session, input, wire, .. } = &mut **conn;
+        let encoding = wire.encoding();
+        let logs = &mut self.logs;
+        let session = std::cell::RefCell::new(session);
+        input.take(
+            encoding,
+            bytes,
+            || session.borrow().frame_bytes_max(),
+            |read| {
+                let mut session = session.borrow_mut();
+                match read {
+                    Read::Frame(bytes) => {
+                        let frame = codec::decode_client(encoding, bytes)
+                            .map_err(|why| ReadFault::Unreadable(why.message));
+                        session.handle_frame(now, frame, logs);
+                    }
+                    Read::Ping(payload) => {
+                        let mut pong = Vec::new();
+                        ws::pong_into(payload, &mut pong);
+                        session.handle_ping(now, &pong);
+                    }
+                    Read::Pong => session.handle_pong(now),
+                    Read::Close => session.handle_close(now, logs),
+                    Read::Fault(fault) => session.handle_frame(now, Err(fault), logs),
+                }
+            },
+        );
+    }
+
+    /// Does what a session wants done: actions, then what there is to write, until it is quiet.
+    fn after(&mut self, index: u32) {
+        loop {
+            while let Some(Some(conn)) = self.conns.get_mut(index as usize)
+                && conn.farewell.is_none()
+                && let Some(action) = conn.session.poll_action()
+            {
+                self.act(index, action);
+            }
+            self.requests();
+            if !self.write(index) {
+                break;
+            }
+        }
+        self.arm(index);
+    }
+
+    fn act(&mut self, index: u32, action: Action) {
+        match action {
+            Action::Authenticate { token, name, resume_token } => {
+                self.authenticate(index, token, name, resume_token);
+            }
+            Action::Ask { no, ask } => {
+                let route = Route { shard: self.number, session: SessionKey(index), ask: no };
+                // The room's watch comes first.
+                self.requests();
+                let message = ToLane::Ask(route.pack(), ask);
+                if matches!(&message, ToLane::Ask(_, ask) if ask.body.is_detach()) {
+                    return self.send(message);
+                }
+                let refused = if self.unsent.is_empty() {
+                    self.shared.lanes.send(message).err()
+                } else {
+                    Some(message)
+                };
+                if let Some(message) = refused {
+                    let (now, busy) = (self.now, lane::busy(&message));
+                    if let Some(Some(conn)) = self.conns.get_mut(index as usize) {
+                        conn.session.handle_answer(now, no, busy, &mut self.logs);
+                    }
+                }
+            }
+            Action::Close { code } => self.begin_farewell(index, code),
+        }
+    }
+}

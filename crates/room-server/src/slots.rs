@@ -1,0 +1,159 @@
+//! The table of slot tasks, and what all of them share.
+//!
+//! A slot's task starts with the first word for the slot and stays: without rooms it is a kilobyte, and
+//! so nobody can hold the inbox of a task that has ended.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cluster::Registry;
+use journal::Journal;
+use model::{Ask, Encode, Fence, RoomInfo, RoomName, Seq, SlotNo};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::slot::SlotTask;
+use crate::stream::{Peer, StreamNo};
+
+/// Words that may wait for a slot's task, which never waits itself: a burst of a busy slot.
+const INBOX_MAX: usize = 4_096;
+
+/// What a slot's task is told.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "most words are asks; each is moved twice")]
+pub(crate) enum ToSlot {
+    /// A stream wants to be fed a room.
+    Watch { peer: Peer, room: RoomName, watch: u64 },
+    /// It does not want that any more.
+    Unwatch { peer: StreamNo, room: RoomName, watch: u64 },
+    /// A stream asks.
+    Ask { peer: Peer, id: u64, ask: Ask },
+    /// A stream has ended.
+    Gone { peer: StreamNo },
+    /// Where does the room stand? Dropped unanswered when that cannot be told.
+    Info { room: RoomName, reply: oneshot::Sender<RoomInfo> },
+    /// Nothing below `first` shall be kept. Answers whether that is so now.
+    Trim { room: RoomName, first: Seq, reply: oneshot::Sender<bool> },
+    /// The journal says that somebody claimed the slot after this fence.
+    Fenced { fence: Fence },
+    /// The fences could not be verified for too long (or can be again): nobody may read here.
+    Verified(bool),
+    /// Take nothing more in, finish what was begun, then answer.
+    Drain { done: oneshot::Sender<()> },
+}
+
+/// What all tasks of a server share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) encode: Arc<dyn Encode>,
+    pub(crate) clock: Clock,
+    /// Tells this process's claims from those of its former self.
+    pub(crate) nonce: u64,
+    /// Reads for rooms.
+    pub(crate) reads: Arc<Semaphore>,
+    /// Reads for laggards.
+    pub(crate) segment_reads: Semaphore,
+    pub(crate) counters: Counters,
+    /// The fences under which slots are served.
+    fences: Mutex<BTreeMap<SlotNo, Fence>>,
+    seeds: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        journal: Arc<dyn Journal>,
+        registry: Arc<dyn Registry>,
+        clock: Clock,
+        seed: u64,
+    ) -> Shared {
+        Shared {
+            reads: Arc::new(Semaphore::new(config.reads_max)),
+            segment_reads: Semaphore::new(config.segment_reads_max),
+            config,
+            journal,
+            registry,
+            encode: Arc::new(wire::codec::Codec),
+            clock,
+            nonce: seed | 1,
+            counters: Counters::default(),
+            fences: Mutex::default(),
+            seeds: AtomicU64::new(seed),
+        }
+    }
+
+    /// A seed that no other part of this process got.
+    pub(crate) fn next_seed(&self) -> u64 {
+        let count = self.seeds.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        (count ^ (count >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+    }
+
+    /// Notes under which fence a slot is served; `None`: not any more.
+    pub(crate) fn set_fence(&self, slot: SlotNo, fence: Option<Fence>) {
+        let mut fences = lock(&self.fences);
+        let before = match fence {
+            Some(fence) => fences.insert(slot, fence),
+            None => fences.remove(&slot),
+        };
+        match (before, fence) {
+            (None, Some(_)) => self.counters.slots_serving.add(1),
+            (Some(_), None) => self.counters.slots_serving.sub(1),
+            _ => {}
+        }
+    }
+
+    /// All slots that are served, with their fences.
+    pub(crate) fn fences(&self) -> Vec<(SlotNo, Fence)> {
+        lock(&self.fences).iter().map(|(slot, fence)| (*slot, *fence)).collect()
+    }
+}
+
+/// The table of slot tasks.
+pub(crate) struct Slots {
+    pub(crate) shared: Arc<Shared>,
+    inboxes: Mutex<BTreeMap<SlotNo, mpsc::Sender<ToSlot>>>,
+    streams: AtomicU64,
+}
+
+impl Slots {
+    pub(crate) fn new(shared: Arc<Shared>) -> Slots {
+        Slots { shared, inboxes: Mutex::default(), streams: AtomicU64::new(1) }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// A number for a stream.
+    pub(crate) fn next_stream(&self) -> StreamNo {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn slot_of(&self, room: &RoomName) -> SlotNo {
+        cluster::slot_of(room, self.shared.config.slots)
+    }
+
+    /// The inbox of a slot's task, which is started if need be.
+    pub(crate) fn inbox(&self, slot: SlotNo) -> mpsc::Sender<ToSlot> {
+        let start = || {
+            let (sender, receiver) = mpsc::channel(INBOX_MAX);
+            tokio::spawn(SlotTask::new(slot, Arc::clone(&self.shared), receiver).run());
+            sender
+        };
+        lock(&self.inboxes).entry(slot).or_insert_with(start).clone()
+    }
+
+    /// The inboxes of all tasks that were started.
+    pub(crate) fn started(&self) -> Vec<(SlotNo, mpsc::Sender<ToSlot>)> {
+        lock(&self.inboxes).iter().map(|(slot, inbox)| (*slot, inbox.clone())).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
