@@ -16,6 +16,6 @@ serve: ## Build and start the whole service; no root. ARGS='--listen 127.0.0.1:8
 test: tools ## Check everything: format, lints, contract, release build, all tests. What CI runs.
 	@sh scripts/test.sh
 
-tools: ## Install the clients that tests use (buf, grpcurl, websockets) into target/tools.
+tools: ## Install the clients that tests use (buf, grpcurl, protobuf, websockets) into target/tools.
 	@sh scripts/need.sh cargo cc
 	@sh scripts/tools.sh

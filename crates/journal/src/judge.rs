@@ -332,7 +332,13 @@ fn continues(row: &RoomRow, slot_pos: u64, part: &RoomBatch) -> Result<u64, Appe
     Ok(pos)
 }
 
-fn put_record(room: &RoomName, record: &Record, ordinal_before: u64, out: &mut Vec<Write>) {
+/// The rows of a new entry, where so many posts lie before it.
+pub(crate) fn put_record(
+    room: &RoomName,
+    record: &Record,
+    ordinal_before: u64,
+    out: &mut Vec<Write>,
+) {
     put_entry(room, record, out);
     if record.ordinal > ordinal_before {
         let key = keys::ordinal(room, record.ordinal);

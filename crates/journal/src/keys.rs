@@ -159,6 +159,13 @@ pub(crate) fn slots() -> Range<Vec<u8>> {
     vec![SLOT]..vec![SLOT + 1]
 }
 
+/// The slot of a key made by [`slot`].
+pub(crate) fn slot_of(key: &[u8]) -> Option<SlotNo> {
+    Some(SlotNo::from_be_bytes(
+        key.strip_prefix(&[SLOT])?.try_into().ok()?,
+    ))
+}
+
 /// `Meta`: a room was born in this slot.
 pub(crate) fn slot_room(slot: SlotNo, room: &RoomName) -> Vec<u8> {
     [

@@ -1,1 +1,40 @@
-//! Drives rooms and slots: a task a slot, the link service, readers of the log.
+//! The room server: one task a slot drives the slot's rooms, a gRPC service links edges to them.
+//!
+//! It is the shell around `room::Room` and `cluster::Slot`: journal, clock, streams and timers are here,
+//! decisions are there. It stands apart from the edge, which reaches it over a link only, inside one
+//! process over a pipe.
+//!
+//! ```text
+//! edge ──Attach──> stream::Conversation ──> slot::SlotTask ──> Journal
+//!      <─────────  (bounded queue)     <──  rooms, appends, reads
+//!      ──Segment─> service::LinkService ──────────────────────> Journal
+//! ```
+//!
+//! # Invariants
+//! - A slot's task never waits for an edge, nor for the journal: an edge that does not read loses its
+//!   stream and comes back by position.
+//! - Nothing is answered or fed before the journal has committed it; an unknown outcome is settled by a
+//!   fresh claim and the log's end behind it.
+//! - Time enters through [`Clock`] and tokio's timers, randomness through one seed.
+//!
+//! Look elsewhere for: what an ask means (`room`), who should own a slot (`cluster`), durability
+//! (`journal`).
+
+mod clock;
+mod config;
+mod counters;
+mod retention;
+mod server;
+mod service;
+mod slot;
+mod slots;
+mod stream;
+mod verify;
+
+pub use clock::Clock;
+pub use config::{
+    Config, READS_DEFAULT, RETENTION_INTERVAL_MS, RetentionRule, SEGMENT_READS_DEFAULT,
+};
+pub use counters::Counts;
+pub use server::{LINK_MESSAGE_BYTES_MAX, RoomServer};
+pub use service::LinkService;

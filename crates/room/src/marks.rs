@@ -15,10 +15,9 @@ use crate::{Head, Ticket};
 
 /// Marks kept though the journal holds them, so that people who read on cost no read each time.
 const CLEAN_KEPT: usize = 4_096;
-/// Marks that wait to be written; with more, new ones are refused as retryable.
+/// Marks that wait to be written; with more, new ones are refused as retryable. They are written in
+/// one transaction: about a megabyte.
 const DIRTY_MAX: usize = 16_384;
-/// Marks written in one append: some 20 KB.
-const WRITTEN_MAX: usize = 256;
 
 /// The marks at hand.
 #[derive(Debug, Default)]
@@ -77,13 +76,8 @@ impl Marks {
         if self.due(interval_ms).is_none_or(|due| !now.reached(due)) {
             return Vec::new();
         }
-        let users: Vec<UserId> = self.dirty.iter().take(WRITTEN_MAX).cloned().collect();
-        for user in &users {
-            self.dirty.remove(user);
-        }
-        if self.dirty.is_empty() {
-            self.written_at = Some(now);
-        }
+        self.written_at = Some(now);
+        let users = std::mem::take(&mut self.dirty);
         users.into_iter().filter_map(|user| Some((user.clone(), self.get(&user)?))).collect()
     }
 

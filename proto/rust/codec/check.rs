@@ -111,6 +111,10 @@ fn object(object: &Struct, depth: usize) -> Result<(), Fault> {
 /// A value whose container is the `depth`th.
 fn element(value: &Value, depth: usize) -> Result<(), Fault> {
     match &value.kind {
+        None => Err(Fault::invalid("", " holds a value of no kind")),
+        Some(Kind::Null(number)) if *number != 0 => {
+            Err(Fault::invalid("", format!(" holds {number} for null, which is 0")))
+        }
         Some(Kind::Number(number)) if !number.is_finite() => {
             Err(Fault::invalid("", format!(" holds {number}, for which JSON has no number")))
         }

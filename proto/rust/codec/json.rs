@@ -153,6 +153,9 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Steps that are told; deeper ones help nobody.
         const STEPS_MAX: usize = 8;
+        if let Some(Step::Element(_)) = self.steps.first() {
+            return Ok(()); // no frame begins so
+        }
         for (index, step) in self.steps.iter().take(STEPS_MAX).enumerate() {
             match step {
                 Step::Member { name: [], .. } => {}

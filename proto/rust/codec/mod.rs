@@ -37,8 +37,6 @@ mod says;
 mod server;
 mod speech;
 mod unary;
-#[cfg(test)]
-mod tests;
 mod words;
 
 pub use client::decode_client;
@@ -85,7 +83,21 @@ impl fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl From<prost::DecodeError> for Unreadable {
+    /// prost tells every message around the place, the innermost first: the first and the cause are kept.
     fn from(error: prost::DecodeError) -> Unreadable {
-        Unreadable::new(error.to_string())
+        let text = error.to_string();
+        let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
+        let is_place = |part: &&str| part.contains('.') && !part.contains(' ');
+        let mut parts = text.split(": ");
+        match parts.next().filter(is_place) {
+            None => Unreadable::new(text),
+            Some(place) => {
+                let cause: Vec<&str> = parts.skip_while(is_place).collect();
+                Unreadable::new(format!("{place}: {}", cause.join(": ")))
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,7 +185,7 @@ fn snapshot(it: v1::Snapshot, first: u64) -> Snapshot {
     Snapshot {
         reason: reason.unwrap_or(SnapshotReason::New),
         page: Page {
-            posts: it.messages.iter().map(merged).collect(),
+            posts: it.messages.into_iter().map(merged).collect(),
             first,
             more: it.more,
             as_of: it.as_of.unwrap_or(0),
@@ -194,7 +194,8 @@ fn snapshot(it: v1::Snapshot, first: u64) -> Snapshot {
     }
 }
 
-fn merged(message: &v1::Message) -> FoldedPost {
+fn merged(mut message: v1::Message) -> FoldedPost {
+    message.room.clear(); // the page names it
     FoldedPost { payload: message.encode_to_vec().into(), edit: None, reactions: Vec::new() }
 }
 
@@ -203,7 +204,7 @@ fn history(page: v1::HistoryPage) -> Result<Says, Unreadable> {
         room: words::room(&page.room)?,
         log: words::log(&page.log)?,
         page: Box::new(Page {
-            posts: page.posts.iter().map(merged).collect(),
+            posts: page.posts.into_iter().map(merged).collect(),
             first: page.first.unwrap_or(0),
             more: page.more,
             as_of: page.as_of.unwrap_or(0),
@@ -219,7 +220,7 @@ fn summary(it: v1::Summary) -> Result<(RoomName, Summary), Unreadable> {
         head: it.head.unwrap_or(0),
         ordinal: it.ordinal.unwrap_or(0),
         mark: it.mark.map(|seq| Mark { seq, ordinal: mark_ordinal }),
-        last: it.last.as_ref().map(merged),
+        last: it.last.map(merged),
     };
     Ok((words::room(&it.room)?, summary))
 }

@@ -131,7 +131,14 @@ impl History {
         self.findings.counts.skipped += reading.truncate(first);
     }
 
-    /// The reader goes. It must have been told everything that is acknowledged by now.
+    /// The reader wishes to go. Answers the last entry that it must still be told: what is acknowledged
+    /// by now.
+    pub fn leaves(&mut self, reader: Reader) -> Seq {
+        let head = self.log.head();
+        self.readings[reader.0 as usize].leave_at(head)
+    }
+
+    /// The reader goes. It must have been told everything that was acknowledged when it wished to.
     pub fn left(&mut self, reader: Reader) {
         let head = self.log.head();
         let missing = self.readings[reader.0 as usize].leave(head);

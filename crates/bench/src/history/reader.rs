@@ -41,6 +41,8 @@ pub(super) struct Reading {
     holes: BTreeSet<Seq>,
     /// Holes beyond [`HOLES_MAX`].
     more_holes: u64,
+    /// The last entry that it must be told, once it wishes to go.
+    last: Option<Seq>,
     left: bool,
     recent: [(Seq, Option<u32>); RECENT_MAX],
     received: usize,
@@ -54,6 +56,7 @@ impl Reading {
             due: after + 1,
             holes: BTreeSet::new(),
             more_holes: 0,
+            last: None,
             left: false,
             recent: [(0, None); RECENT_MAX],
             received: 0,
@@ -104,11 +107,17 @@ impl Reading {
         }
     }
 
-    /// Once: what is missing up to `head`.
+    /// Wishes to go when the log ends at `head`; the first wish counts.
+    pub(super) fn leave_at(&mut self, head: Seq) -> Seq {
+        *self.last.get_or_insert(head)
+    }
+
+    /// Once: what is missing up to `head`, or to where it was when the reader wished to go.
     pub(super) fn leave(&mut self, head: Seq) -> Missing {
         if std::mem::replace(&mut self.left, true) {
             return Missing::default();
         }
+        let head = self.last.unwrap_or(head);
         let tail = (head + 1).saturating_sub(self.due);
         let first = self.holes.first().copied().or((tail > 0).then_some(self.due));
         let count = self.holes.len() as u64 + self.more_holes + tail;

@@ -148,13 +148,15 @@ fn a_snapshot_and_a_truncation_are_no_loss_but_are_counted() {
 }
 
 #[test]
-fn what_is_acknowledged_after_a_reader_left_is_not_its_loss() {
+fn what_is_acknowledged_after_a_reader_wished_to_leave_is_not_its_loss() {
     let mut history = History::new("lobby");
     let author = history.author();
-    let reader = history.reader("ann", 0);
-    history.left(reader);
+    let (ann, bob) = (history.reader("ann", 0), history.reader("bob", 0));
+    history.left(ann);
+    assert_eq!(history.leaves(bob), 0);
     history.sent(author, &id(0), "one");
     history.acknowledged(&id(0), 1);
+    history.left(bob);
     assert!(history.finish().counts.is_clean());
 }
 

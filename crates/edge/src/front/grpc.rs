@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use model::{End, FromServer, Says, limits};
 use session::log::WireKind;
-use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
+use tokio::io::{DuplexStream, WriteHalf};
 use tokio_stream::Stream;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,7 +36,7 @@ type Answers = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// Serves `parlour.v1.Chat`.
 #[derive(Clone)]
-pub struct ChatService {
+pub(crate) struct ChatService {
     shared: Arc<Shared>,
 }
 
@@ -61,14 +61,19 @@ impl tower::Service<http::Request<Body>> for ChatService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+        let method = request
+            .uri()
+            .path()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Box::pin(async move {
-            let mut grpc =
-                Grpc::new(RawCodec).max_decoding_message_size(limits::HELLO_BYTES_MAX);
+            let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(limits::HELLO_BYTES_MAX);
             if method == "Connect" {
                 let connect = tower::service_fn(move |request: Request<Streaming<Bytes>>| {
                     let shared = Arc::clone(&shared);
-                    async move { connect(&shared, request) }
+                    async move { connect(&shared, request).await }
                 });
                 return Ok(grpc.streaming(connect, request).await);
             }
@@ -82,7 +87,9 @@ impl tower::Service<http::Request<Body>> for ChatService {
                 let shared = Arc::clone(&shared);
                 async move {
                     let (metadata, _, body) = request.into_parts();
-                    unary::call(&shared, method, &metadata, &body).await.map(Response::new)
+                    unary::call(&shared, method, &metadata, &body)
+                        .await
+                        .map(Response::new)
                 }
             });
             Ok(grpc.unary(call, request).await)
@@ -114,10 +121,13 @@ pub(super) fn shown(metadata: &MetadataMap) -> Result<Shown, Status> {
                 .to_owned(),
         ),
     };
-    Ok(Shown { token, name: text("parlour-name")? })
+    Ok(Shown {
+        token,
+        name: text("parlour-name")?,
+    })
 }
 
-fn connect(
+async fn connect(
     shared: &Arc<Shared>,
     request: Request<Streaming<Bytes>>,
 ) -> Result<Response<Answers>, Status> {
@@ -126,16 +136,23 @@ fn connect(
         .extensions()
         .get::<TcpConnectInfo>()
         .and_then(TcpConnectInfo::remote_addr)
-        .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer: SocketAddr| peer.ip());
-    let place = shared.admit(address).map_err(|end| codec::end_status(&end))?;
+        .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer: SocketAddr| {
+            peer.ip()
+        });
+    let place = shared
+        .admit(address)
+        .map_err(|end| codec::end_status(&end))?;
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    shared.shards.open(Newcomer {
-        socket: Socket::Pipe(Box::new(far)),
-        wire: WireKind::WebSocketProto,
-        place,
-        received: Vec::new(),
-        shown: Some(shown),
-    });
+    shared
+        .shards
+        .open(Newcomer {
+            socket: Socket::Pipe(Box::new(far)),
+            wire: WireKind::WebSocketProto,
+            place,
+            received: Vec::new(),
+            shown: Some(shown),
+        })
+        .await;
     let (read, write) = tokio::io::split(near);
     let (answers, receiver) = tokio::sync::mpsc::channel(ANSWERS_WAITING_MAX);
     tokio::spawn(bring(request.into_inner(), write, answers.clone()));
@@ -173,10 +190,7 @@ async fn bring(
 }
 
 /// What the session says, out of the pipe; `end` becomes the status.
-async fn fetch(
-    mut frames: FrameReader,
-    answers: tokio::sync::mpsc::Sender<Result<Bytes, Status>>,
-) {
+async fn fetch(mut frames: FrameReader, answers: tokio::sync::mpsc::Sender<Result<Bytes, Status>>) {
     let mut ended = None;
     while let Ok(Some(frame)) = frames.next().await {
         ended = end_of(&frame);

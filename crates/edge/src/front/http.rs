@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -44,6 +45,13 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/v1/ws", get(upgrade::open))
+        .layer(
+            ServiceBuilder::new()
+                .layer(HandleErrorLayer::new(shed))
+                .load_shed()
+                .concurrency_limit(REQUESTS_MAX)
+                .timeout(ANSWER_WITHIN),
+        )
         .with_state(shared)
 }
 
@@ -67,15 +75,12 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let service = ServiceBuilder::new()
-        .layer_fn(answer_errors)
-        .load_shed()
-        .concurrency_limit(REQUESTS_MAX)
-        .timeout(ANSWER_WITHIN)
-        .service(router(shared));
+    let service = router(shared);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return,
@@ -95,21 +100,17 @@ pub(crate) async fn serve(
 
 /// What accept says of one socket is that socket's; of descriptors, it is ours to wait.
 async fn pause(error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    ) {
         return;
     }
     tracing::warn!(%error, "cannot accept connections right now; raise the limit of open files");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-async fn converse<S>(socket: TcpStream, peer: SocketAddr, service: S)
-where
-    S: tower::Service<Request, Response = Response, Error = std::convert::Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
+async fn converse(socket: TcpStream, peer: SocketAddr, service: Router) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "nodelay");
     }
@@ -130,27 +131,17 @@ where
 }
 
 /// Turns what the layers refuse into an answer.
-fn answer_errors<S>(
-    inner: S,
-) -> impl tower::Service<
-    Request,
-    Response = Response,
-    Error = std::convert::Infallible,
-    Future: Send,
-> + Clone
-+ Send
-where
-    S: tower::Service<Request, Response = Response, Error = BoxError> + Clone + Send + 'static,
-    S::Future: Send,
-{
-    inner.then(|answered: Result<Response, BoxError>| async move {
-        Ok(answered.unwrap_or_else(|error| {
-            let (status, text) = if error.is::<tower::timeout::error::Elapsed>() {
-                (StatusCode::GATEWAY_TIMEOUT, "this took too long; try again\n")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment\n")
-            };
-            (status, [("retry-after", "1")], text).into_response()
-        }))
-    })
+async fn shed(error: BoxError) -> Response {
+    let (status, text) = if error.is::<tower::timeout::error::Elapsed>() {
+        (
+            StatusCode::GATEWAY_TIMEOUT,
+            "this took too long; try again\n",
+        )
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests at once; try again in a moment\n",
+        )
+    };
+    (status, [("retry-after", "1")], text).into_response()
 }

@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use model::{
-    Answer, Ask, AskBody, Generation, Refusal, RefusalCode, RoomName,
-    Says, Summary, Who,
-};
+use model::{Answer, Ask, AskBody, Generation, Refusal, RefusalCode, RoomName, Says, Summary, Who};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use wire::codec;
 
 use super::grpc::shown;
 use crate::edge::Shared;
-use crate::identity::{Credentials, Unverified, Verified};
+use crate::identity::{Credentials, Verified};
+use crate::shard::entrance::refusal;
 
 /// What may be asked without a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +75,14 @@ pub(super) async fn call(
 
 fn verify(shared: &Shared, metadata: &MetadataMap) -> Result<Verified, Status> {
     let shown = shown(metadata)?;
-    let credentials = Credentials { token: shown.token.as_deref(), name: shown.name.as_deref() };
-    shared.door.verify(credentials, shared.clock.now()).map_err(|why| {
-        codec::refusal_status(&match why {
-            Unverified::Invalid(text) => Refusal::because(RefusalCode::TokenInvalid, text),
-            Unverified::Expired => Refusal::new(RefusalCode::TokenExpired),
-            Unverified::Name(text) => Refusal::because(RefusalCode::NameNotAllowed, text),
-        })
-    })
+    let credentials = Credentials {
+        token: shown.token.as_deref(),
+        name: shown.name.as_deref(),
+    };
+    shared
+        .door
+        .verify(credentials, shared.clock.now())
+        .map_err(|why| codec::refusal_status(&refusal(why)))
 }
 
 fn who(verified: &Verified, room: &RoomName) -> Who {
@@ -102,14 +100,22 @@ async fn one(
     room: RoomName,
     body: AskBody,
 ) -> Result<Says, Refusal> {
-    let ask = Ask { room: room.clone(), who: who(verified, &room), body };
+    let ask = Ask {
+        room: room.clone(),
+        who: who(verified, &room),
+        body,
+    };
     says(room, shared.lanes.ask(ask).await)
 }
 
 /// Every room by itself: those that cannot be told do not hide the others.
 async fn many(shared: &Shared, verified: &Verified, rooms: Vec<RoomName>) -> Says {
     let asked = rooms.into_iter().map(|room| async {
-        let ask = Ask { room: room.clone(), who: who(verified, &room), body: AskBody::Summary };
+        let ask = Ask {
+            room: room.clone(),
+            who: who(verified, &room),
+            body: AskBody::Summary,
+        };
         (room, shared.lanes.ask(ask).await)
     });
     let mut answered: Vec<(RoomName, Summary)> = Vec::new();
@@ -130,15 +136,31 @@ async fn many(shared: &Shared, verified: &Verified, rooms: Vec<RoomName>) -> Say
             other => refused.push((room, unexpected(&other))),
         }
     }
-    Says::Summaries { rooms: answered, refused }
+    Says::Summaries {
+        rooms: answered,
+        refused,
+    }
 }
 
 fn says(room: RoomName, answer: Answer) -> Result<Says, Refusal> {
     Ok(match answer {
-        Answer::Published { log, seq, at_ms, duplicate } => {
-            Says::Published { room, log, seq, at_ms, duplicate }
-        }
-        Answer::History { log, page } => Says::History { room, log, page: Box::new(page) },
+        Answer::Published {
+            log,
+            seq,
+            at_ms,
+            duplicate,
+        } => Says::Published {
+            room,
+            log,
+            seq,
+            at_ms,
+            duplicate,
+        },
+        Answer::History { log, page } => Says::History {
+            room,
+            log,
+            page: Box::new(page),
+        },
         Answer::Presence(roster) => Says::PresenceIs { room, roster },
         Answer::Room(info) => Says::Room { room, info },
         Answer::Refused(refusal) => return Err(refusal),

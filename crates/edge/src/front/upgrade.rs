@@ -61,28 +61,35 @@ fn refuse(error: &ws::UpgradeError) -> Response {
     if status == StatusCode::UPGRADE_REQUIRED {
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(ws::VERSION));
+        headers.insert(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static(ws::VERSION),
+        );
     }
     response
 }
 
 /// Takes the socket out of hyper and gives it to a shard. A client that finds the edge full is
 /// upgraded all the same and told so in an `end` frame: a browser cannot read a refused upgrade.
-async fn hand_over(
-    shared: Arc<Shared>,
-    upgrade: OnUpgrade,
-    peer: SocketAddr,
-    encoding: Encoding,
-) {
-    let Some((mut socket, received)) = upgrade.await.ok().and_then(socket_of) else { return };
+async fn hand_over(shared: Arc<Shared>, upgrade: OnUpgrade, peer: SocketAddr, encoding: Encoding) {
+    let Some((mut socket, received)) = upgrade.await.ok().and_then(socket_of) else {
+        return;
+    };
     match shared.admit(peer.ip()) {
-        Ok(place) => shared.shards.open(Newcomer {
-            socket: Socket::Tcp(socket),
-            wire: websocket(encoding),
-            place,
-            received,
-            shown: None,
-        }),
+        Ok(place) => {
+            let wire = websocket(encoding);
+            let socket = Socket::Tcp(socket);
+            shared
+                .shards
+                .open(Newcomer {
+                    socket,
+                    wire,
+                    place,
+                    received,
+                    shown: None,
+                })
+                .await;
+        }
         Err(end) => {
             // Whoever does not read its farewell is not waited for: the kernel has it.
             let _ = socket.write_all(&farewell(encoding, end)).await;
@@ -108,7 +115,10 @@ fn websocket(encoding: Encoding) -> WireKind {
 fn farewell(encoding: Encoding, end: End) -> Vec<u8> {
     let mut bytes = Vec::new();
     let (code, message) = (end.code.code() as u16, end.message.clone());
-    let frame = ServerFrame { r#ref: 0, says: model::Says::End(end) };
+    let frame = ServerFrame {
+        r#ref: 0,
+        says: model::Says::End(end),
+    };
     EdgeFrames.says(websocket(encoding), &frame, &mut bytes);
     ws::close_into(code, &message, &mut bytes);
     bytes
@@ -126,12 +136,21 @@ impl Origins {
     }
 
     fn allow(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
-        let own = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return true;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
+        let own = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         (authority.is_some() && authority == own)
-            || self.0.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+            || self
+                .0
+                .iter()
+                .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
     }
 }
 

@@ -30,7 +30,11 @@ pub(super) struct SegmentReads {
 impl SegmentReads {
     pub(super) fn new(context: LaneContext) -> SegmentReads {
         let permits = Arc::new(Semaphore::new(READS_MAX));
-        SegmentReads { context, channels: HashMap::new(), permits }
+        SegmentReads {
+            context,
+            channels: HashMap::new(),
+            permits,
+        }
     }
 
     /// A fresh channel to a node.

@@ -43,7 +43,9 @@ impl OwnerStream {
         let (sender, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
         let node = node.clone();
         let opening = async move {
-            let answer = LinkClient::new(channel).attach(ReceiverStream::new(receiver)).await;
+            let answer = LinkClient::new(channel)
+                .attach(ReceiverStream::new(receiver))
+                .await;
             if let Err(status) = &answer {
                 tracing::warn!(%node, %status, "cannot reach the owner of rooms; trying again");
             }

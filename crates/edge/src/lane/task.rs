@@ -55,10 +55,10 @@ impl Lane {
         let mut batch = Vec::with_capacity(INBOX_BATCH);
         loop {
             let is_full = self.pump().await;
-            let wake_at = self
-                .near
-                .poll_timeout()
-                .map_or_else(|| Instant::now() + NEVER, |at| self.context.clock.instant(at));
+            let wake_at = self.near.poll_timeout().map_or_else(
+                || Instant::now() + NEVER,
+                |at| self.context.clock.instant(at),
+            );
             let event = tokio::select! {
                 biased;
                 happened = self.stream.next(is_full) => Event::Stream(happened),
@@ -81,7 +81,8 @@ impl Lane {
             ToLane::Unary(ask, sender) => {
                 self.next_unary += 1;
                 self.unary.insert(self.next_unary, sender);
-                self.near.handle_ask(now, Route::unary(self.next_unary), ask);
+                self.near
+                    .handle_ask(now, Route::unary(self.next_unary), ask);
             }
             ToLane::Watch(shard, room) => self.near.handle_watch(now, shard, &room),
             ToLane::Unwatch(shard, room) => self.near.handle_unwatch(now, shard, &room),
@@ -119,7 +120,9 @@ impl Lane {
                 self.deliver(to_shards).await;
             }
             if self.stream.is_open() {
-                let Some(permit) = self.stream.try_reserve() else { return true };
+                let Some(permit) = self.stream.try_reserve() else {
+                    return true;
+                };
                 match self.near.poll_stream() {
                     None => return false,
                     Some(StreamOp::Send(frame)) => permit.send(convert::to_owner(&frame)),
@@ -159,7 +162,12 @@ impl Lane {
                     self.context.shards.send(shard, message).await;
                 }
             }
-            ToShards::Detached { local, room, session: _, why } => {
+            ToShards::Detached {
+                local,
+                room,
+                session: _,
+                why,
+            } => {
                 if let Some(route) = Route::of(local) {
                     let message = ToShard::Detached(route.session, room, why);
                     self.context.shards.send(route.shard, message).await;

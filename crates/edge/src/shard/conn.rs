@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use model::{Encoding, Generation, SessionId, limits};
 use session::log::WireKind;
 use session::server::{ReadFault, Session};
-use wire::ws::{self, Decoder, Event, WsError};
+use wire::ws::{Decoder, Event, WsError};
 
 use super::ready::Bell;
 use super::{Shown, Socket};
@@ -77,14 +77,14 @@ impl Input {
         &mut self,
         encoding: Encoding,
         bytes: &mut [u8],
-        mut bytes_max: impl FnMut() -> usize,
+        bytes_max: usize,
         mut on: impl FnMut(Read<'_>),
     ) {
         match self {
             Input::WebSocket(decoder) => {
                 let mut input = bytes;
                 loop {
-                    match decoder.decode(&mut input, bytes_max()) {
+                    match decoder.decode(&mut input, bytes_max) {
                         Ok(None) => return,
                         Ok(Some(event)) => on(websocket_read(encoding, event)),
                         Err(error) => return on(Read::Fault(websocket_fault(error))),
@@ -93,8 +93,8 @@ impl Input {
             }
             Input::Pipe(cutter) => match cutter.cut(bytes) {
                 Ok(frames) => frames.iter().for_each(|frame: &BytesMut| {
-                    if frame.len() > bytes_max() {
-                        on(Read::Fault(oversized(frame.len(), bytes_max())));
+                    if frame.len() > bytes_max {
+                        on(Read::Fault(oversized(frame.len(), bytes_max)));
                     } else {
                         on(Read::Frame(frame));
                     }
@@ -136,13 +136,13 @@ fn websocket_fault(error: WsError) -> ReadFault {
 }
 
 impl Farewell {
-    pub(super) fn new(wire: WireKind, is_pipe: bool, code: u16, why: &str, deadline_us: u64) -> Self {
-        let _ = wire;
-        let mut bytes = Vec::new();
-        if !is_pipe {
-            ws::close_into(code, why, &mut bytes);
+    pub(super) fn new(bytes: Vec<u8>, deadline_us: u64) -> Farewell {
+        Farewell {
+            bytes,
+            written: 0,
+            is_shut: false,
+            deadline_us,
         }
-        Farewell { bytes, written: 0, is_shut: false, deadline_us }
     }
 
     /// Goes on; ready when nothing is left to do.

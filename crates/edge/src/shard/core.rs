@@ -2,53 +2,44 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
-use model::{Answer, End, EndCode, Now, Refusal, RefusalCode, Seed, ServerFrame};
-use session::log::{Frames, Logs, News, Request, SessionKey};
-use session::server::{Action, Identity, IdentityFault, Next, ReadFault, Session, Slices};
+use model::{AskBody, End, EndCode, Now, Seed};
+use session::log::{Logs, News, Request, SessionKey};
+use session::server::{self, Action, AskNo, Session};
 use tokio::time::Instant;
-use wire::{codec, ws};
 
-use super::conn::{Conn, Farewell, Input, Read};
+use super::conn::{Conn, Input};
 use super::ready::{Bell, ReadyList};
 use super::run::ShardContext;
 use super::timers::Timers;
-use super::{Drain, Newcomer, Route, SHARD_SESSIONS_MAX, Shown, ToShard};
-use crate::directory::Whereabouts;
+use super::{Drain, Newcomer, Route, SHARD_SESSIONS_MAX, ToShard};
 use crate::edge::Shared;
 use crate::frames::EdgeFrames;
-use crate::identity::{Credentials, Unverified};
 use crate::lane::{self, ToLane};
 
 /// One read of a socket: as much as its buffer usually holds.
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Reads of one socket before the next one has its turn.
-const READS_PER_TURN: usize = 4;
-/// Writes of one socket before the next one has its turn.
-const WRITES_PER_TURN: usize = 8;
-/// How long a connection whose session is over may take to close.
-const FAREWELL_MS: u64 = 2_000;
 /// Pause before what a full lane did not take is offered again.
 const LANE_RETRY_MS: u64 = 5;
 
 /// A shard's state; owned by its thread.
 pub(super) struct Core {
-    number: u32,
-    shared: Arc<Shared>,
-    logs: Logs,
-    conns: Vec<Option<Box<Conn>>>,
-    vacant: Vec<u32>,
+    pub(super) number: u32,
+    pub(super) shared: Arc<Shared>,
+    pub(super) logs: Logs,
+    pub(super) conns: Vec<Option<Box<Conn>>>,
+    pub(super) vacant: Vec<u32>,
     ready: Arc<ReadyList>,
     rings: Vec<u32>,
     rung: Vec<u32>,
-    timers: Timers,
-    scratch: Vec<u8>,
+    pub(super) timers: Timers,
+    pub(super) scratch: Vec<u8>,
     /// What a lane must be told and had no room for. Bounded by rooms and sessions: each is told
     /// of a watch or a detach once.
     unsent: VecDeque<ToLane>,
-    seed: Seed,
-    now: Now,
+    pub(super) seed: Seed,
+    pub(super) now: Now,
 }
 
 impl Core {
@@ -86,14 +77,22 @@ impl Core {
             ToShard::Feed(room, feed) => self.logs.handle_feed(now, &room, &feed),
             ToShard::Segment(segment, result) => self.logs.handle_segment(now, &segment, result),
             ToShard::Answer(key, ask, answer) => {
-                self.with(key, |conn, logs| conn.session.handle_answer(now, ask, answer, logs));
+                self.with(key, |conn, logs| {
+                    conn.session.handle_answer(now, AskNo(ask), answer, logs)
+                });
             }
             ToShard::Detached(key, room, why) => {
-                self.with(key, |conn, logs| conn.session.handle_detached(now, &room, why, logs));
+                self.with(key, |conn, logs| {
+                    conn.session.handle_detached(now, &room, why, logs)
+                });
             }
             ToShard::Replaced(key, session, generation) => self.with(key, |conn, logs| {
                 if conn.known == Some((session, generation)) {
-                    conn.session.handle_drain(now, End::new(EndCode::Replaced), logs);
+                    conn.session.handle_drain(
+                        now,
+                        server::Drain::End(End::new(EndCode::Replaced)),
+                        logs,
+                    );
                 }
             }),
             ToShard::Drain(drain) => self.drain(&drain),
@@ -111,8 +110,7 @@ impl Core {
         });
         let bell = Bell::new(index, &self.ready);
         let seed = Seed::new(self.seed.next_u64());
-        let session =
-            Session::new(self.now, SessionKey(index), newcomer.wire, seed, &self.shared.limits);
+        let session = Session::new(self.now, SessionKey(index), newcomer.wire, seed, &self.logs);
         let conn = Conn {
             session,
             input: Input::new(&newcomer.socket),
@@ -149,7 +147,10 @@ impl Core {
             let later = self.seed.below(*spread_ms);
             let mut end = end.clone();
             end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
-            self.with(SessionKey(index), |conn, logs| conn.session.handle_drain(now, end, logs));
+            self.with(SessionKey(index), |conn, logs| {
+                conn.session
+                    .handle_drain(now, server::Drain::End(end), logs);
+            });
         }
     }
 
@@ -172,7 +173,9 @@ impl Core {
     /// Walks rooms with news; answers whether the walk goes on.
     pub(super) fn walk(&mut self, at_most: usize) -> bool {
         for _ in 0..at_most {
-            let Some(news) = self.logs.poll_news() else { return false };
+            let Some(news) = self.logs.poll_news() else {
+                return false;
+            };
             self.tell(&news);
         }
         true
@@ -193,13 +196,23 @@ impl Core {
             self.logs.handle_timeout(now);
         }
         while let Some(key) = self.timers.due(now) {
-            let Some(Some(conn)) = self.conns.get_mut(key.0 as usize) else { continue };
+            let Some(Some(conn)) = self.conns.get_mut(key.0 as usize) else {
+                continue;
+            };
             conn.armed_us = None;
-            if conn.farewell.as_ref().is_some_and(|it| it.deadline_us <= now.mono_us) {
+            if conn
+                .farewell
+                .as_ref()
+                .is_some_and(|it| it.deadline_us <= now.mono_us)
+            {
                 self.close(key.0);
                 continue;
             }
-            if conn.session.poll_timeout().is_some_and(|at| now.reached(at)) {
+            if conn
+                .session
+                .poll_timeout(&self.logs)
+                .is_some_and(|at| now.reached(at))
+            {
                 conn.session.handle_timeout(now, &mut self.logs);
             }
             self.after(key.0);
@@ -220,14 +233,19 @@ impl Core {
 
     /// When the task wants to be woken, if nothing else happens.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        let unsent =
-            (!self.unsent.is_empty()).then(|| self.now.plus_ms(LANE_RETRY_MS).mono_us);
+        let unsent = (!self.unsent.is_empty()).then(|| self.now.plus_ms(LANE_RETRY_MS).mono_us);
         let logs = self.logs.poll_timeout().map(|at| at.mono_us);
-        let at_us = [self.timers.next_us(), unsent, logs].into_iter().flatten().min()?;
-        Some(self.shared.clock.instant(Now { mono_us: at_us, wall_ms: 0 }))
+        let at_us = [self.timers.next_us(), unsent, logs]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(self.shared.clock.instant(Now {
+            mono_us: at_us,
+            wall_ms: 0,
+        }))
     }
 
-    fn requests(&mut self) {
+    pub(super) fn requests(&mut self) {
         while let Some(request) = self.logs.poll_request() {
             self.send(match request {
                 Request::Watch { room } => ToLane::Watch(self.number, room),
@@ -248,7 +266,9 @@ impl Core {
 
     /// Reads and writes.
     fn serve(&mut self, index: u32) {
-        let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
+        let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
+            return;
+        };
         if conn.farewell.is_some() {
             return self.say_farewell(index);
         }
@@ -256,69 +276,10 @@ impl Core {
         self.after(index);
     }
 
-    fn read(&mut self, index: u32) {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        for turn in 0..=READS_PER_TURN {
-            let Some(Some(conn)) = self.conns.get_mut(index as usize) else { break };
-            if conn.farewell.is_some() || !conn.session.wants_read() {
-                break;
-            }
-            let waker = conn.waker.clone();
-            if turn == READS_PER_TURN {
-                waker.wake();
-                break;
-            }
-            match conn.socket.poll_read(&mut Context::from_waker(&waker), &mut scratch) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.received(index, &mut scratch[..count]);
-                }
-                Poll::Ready(_) => {
-                    self.close(index);
-                    break;
-                }
-            }
-        }
-        self.scratch = scratch;
-    }
-
-    fn received(&mut self, index: u32, bytes: &mut [u8]) {
-        let now = self.now;
-        let Some(Some(conn)) = self.conns.get_mut(index as usize) else { return };
-        let Conn { session, input, wire, .. } = &mut **conn;
-        let encoding = wire.encoding();
-        let logs = &mut self.logs;
-        let session = std::cell::RefCell::new(session);
-        input.take(
-            encoding,
-            bytes,
-            || session.borrow().frame_bytes_max(),
-            |read| {
-                let mut session = session.borrow_mut();
-                match read {
-                    Read::Frame(bytes) => {
-                        let frame = codec::decode_client(encoding, bytes)
-                            .map_err(|why| ReadFault::Unreadable(why.message));
-                        session.handle_frame(now, frame, logs);
-                    }
-                    Read::Ping(payload) => {
-                        let mut pong = Vec::new();
-                        ws::pong_into(payload, &mut pong);
-                        session.handle_ping(now, &pong);
-                    }
-                    Read::Pong => session.handle_pong(now),
-                    Read::Close => session.handle_close(now, logs),
-                    Read::Fault(fault) => session.handle_frame(now, Err(fault), logs),
-                }
-            },
-        );
-    }
-
     /// Does what a session wants done: actions, then what there is to write, until it is quiet.
-    fn after(&mut self, index: u32) {
+    pub(super) fn after(&mut self, index: u32) {
         loop {
             while let Some(Some(conn)) = self.conns.get_mut(index as usize)
-                && conn.farewell.is_none()
                 && let Some(action) = conn.session.poll_action()
             {
                 self.act(index, action);
@@ -331,17 +292,26 @@ impl Core {
         self.arm(index);
     }
 
-    fn act(&mut self, index: u32, action: Action) {
+    pub(super) fn act(&mut self, index: u32, action: Action) {
         match action {
-            Action::Authenticate { token, name, resume_token } => {
+            Action::Authenticate {
+                token,
+                name,
+                resume_token,
+            } => {
                 self.authenticate(index, token, name, resume_token);
             }
             Action::Ask { no, ask } => {
-                let route = Route { shard: self.number, session: SessionKey(index), ask: no };
+                let route = Route {
+                    shard: self.number,
+                    session: SessionKey(index),
+                    ask: no.0,
+                };
                 // The room's watch comes first.
                 self.requests();
-                let message = ToLane::Ask(route.pack(), ask);
-                if matches!(&message, ToLane::Ask(_, ask) if ask.body.is_detach()) {
+                let message = ToLane::Ask(route.pack(), *ask);
+                if matches!(&message, ToLane::Ask(_, ask) if matches!(ask.body, AskBody::Detach { .. }))
+                {
                     return self.send(message);
                 }
                 let refused = if self.unsent.is_empty() {
@@ -356,7 +326,7 @@ impl Core {
                     }
                 }
             }
-            Action::Close { code } => self.begin_farewell(index, code),
+            Action::Close { code } => self.begin_farewell(index, code.code() as u16),
         }
     }
 }

@@ -114,7 +114,7 @@ pub async fn owners_that_race_leave_no_entry_of_a_superseded_one(subject: &mut i
                         break;
                     }
                     tokio::task::yield_now().await;
-                    if owner.slot_pos % 5 == 0 {
+                    if owner.slot_pos.is_multiple_of(5) {
                         break;
                     }
                 }

@@ -1,5 +1,10 @@
 //! An owner of one slot, as simple as a test needs it.
 
+#![cfg_attr(
+    not(test),
+    allow(dead_code, reason = "some of it is for this crate's own tests")
+)]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -12,25 +17,25 @@ use model::{
 use crate::{Claimed, Journal};
 
 /// More than any test's rooms hold.
-pub(super) const ALL: usize = 1_000_000;
+pub(crate) const ALL: usize = 1_000_000;
 
-pub(super) fn room(name: &str) -> RoomName {
+pub(crate) fn room(name: &str) -> RoomName {
     RoomName::new(name).expect("a valid name")
 }
 
-pub(super) fn user(name: &str) -> UserId {
+pub(crate) fn user(name: &str) -> UserId {
     UserId::new(name).expect("a valid id")
 }
 
 /// Content that is still without a number.
 #[derive(Clone, Debug)]
-pub(super) struct Draft {
-    pub(super) kind: ContentKind,
-    pub(super) target: Seq,
-    pub(super) text: String,
+pub(crate) struct Draft {
+    pub(crate) kind: ContentKind,
+    pub(crate) target: Seq,
+    pub(crate) text: String,
 }
 
-pub(super) fn post(text: &str) -> Draft {
+pub(crate) fn post(text: &str) -> Draft {
     Draft {
         kind: ContentKind::Post,
         target: 0,
@@ -38,7 +43,7 @@ pub(super) fn post(text: &str) -> Draft {
     }
 }
 
-pub(super) fn about(kind: ContentKind, target: Seq) -> Draft {
+pub(crate) fn about(kind: ContentKind, target: Seq) -> Draft {
     Draft {
         kind,
         target,
@@ -46,18 +51,18 @@ pub(super) fn about(kind: ContentKind, target: Seq) -> Draft {
     }
 }
 
-pub(super) struct Owner {
-    pub(super) journal: Arc<dyn Journal>,
-    pub(super) slot: SlotNo,
-    pub(super) epoch: Epoch,
-    pub(super) nonce: u64,
-    pub(super) fence: Fence,
-    pub(super) slot_pos: u64,
+pub(crate) struct Owner {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) slot: SlotNo,
+    pub(crate) epoch: Epoch,
+    pub(crate) nonce: u64,
+    pub(crate) fence: Fence,
+    pub(crate) slot_pos: u64,
     rooms: HashMap<RoomName, (LogId, Seq, u64)>,
 }
 
 impl Owner {
-    pub(super) async fn claim(
+    pub(crate) async fn claim(
         journal: &Arc<dyn Journal>,
         slot: SlotNo,
         epoch: Epoch,
@@ -73,7 +78,7 @@ impl Owner {
     }
 
     /// The owner that this claim made.
-    pub(super) fn of(
+    pub(crate) fn of(
         journal: &Arc<dyn Journal>,
         slot: SlotNo,
         (epoch, nonce): (Epoch, u64),
@@ -95,7 +100,7 @@ impl Owner {
     }
 
     /// Claims, and forgets what it held in memory.
-    pub(super) async fn claim_again(&mut self) -> Claimed {
+    pub(crate) async fn claim_again(&mut self) -> Claimed {
         let claim = self.journal.claim(self.slot, self.epoch, self.nonce).await;
         let claimed = claim.expect("the claim passes");
         self.fence = claimed.fence;
@@ -105,7 +110,7 @@ impl Owner {
     }
 
     /// The room's part of a batch, numbered where the room stands.
-    pub(super) async fn part(&mut self, name: &RoomName, drafts: Vec<Draft>) -> RoomBatch {
+    pub(crate) async fn part(&mut self, name: &RoomName, drafts: Vec<Draft>) -> RoomBatch {
         if !self.rooms.contains_key(name) {
             let head = self.journal.head(name).await.expect("readable");
             let at = match head {
@@ -138,7 +143,7 @@ impl Owner {
     }
 
     /// Appends; where that fails the owner forgets the room, as a real one would.
-    pub(super) async fn append(&mut self, parts: Vec<RoomBatch>) -> Vec<Result<(), AppendError>> {
+    pub(crate) async fn append(&mut self, parts: Vec<RoomBatch>) -> Vec<Result<(), AppendError>> {
         let names: Vec<_> = parts.iter().map(|part| part.room.clone()).collect();
         let batch = Batch { rooms: parts };
         let results = self.journal.append(self.slot, self.fence, batch).await;
@@ -152,7 +157,7 @@ impl Owner {
     }
 
     /// Appends to one room, successfully.
-    pub(super) async fn write(&mut self, name: &RoomName, drafts: Vec<Draft>) -> Vec<Record> {
+    pub(crate) async fn write(&mut self, name: &RoomName, drafts: Vec<Draft>) -> Vec<Record> {
         let part = self.part(name, drafts).await;
         let records = part.records.clone();
         assert_eq!(self.append(vec![part]).await, vec![Ok(())]);
@@ -161,7 +166,7 @@ impl Owner {
 }
 
 /// A record with everything in it that a row has a place for.
-pub(super) fn record(seq: Seq, ordinal: u64, slot_pos: u64, fence: Fence, draft: Draft) -> Record {
+pub(crate) fn record(seq: Seq, ordinal: u64, slot_pos: u64, fence: Fence, draft: Draft) -> Record {
     let key = if draft.kind == ContentKind::Reaction {
         "👍"
     } else {
@@ -172,8 +177,8 @@ pub(super) fn record(seq: Seq, ordinal: u64, slot_pos: u64, fence: Fence, draft:
         ordinal,
         slot_pos,
         at_ms: 1_760_000_000_000 + seq,
-        user: user(if seq % 2 == 0 { "ann" } else { "bob" }),
-        session: (seq % 3 != 0).then(|| SessionId::new("s7Qx").expect("valid")),
+        user: user(if seq.is_multiple_of(2) { "ann" } else { "bob" }),
+        session: (!seq.is_multiple_of(3)).then(|| SessionId::new("s7Qx").expect("valid")),
         id: MessageId::new(&format!("id-{slot_pos:08}")).expect("valid"),
         kind: draft.kind,
         target: draft.target,

@@ -92,7 +92,7 @@ pub async fn random_schedules_agree_with_a_small_model(subject: &mut impl Subjec
                 }
                 2 => unknown(&mut seed, subject, &mut owner, &mut rooms, &place).await,
                 3 => trim(&mut seed, &owner, &mut rooms, &place).await,
-                4 if step % 3 == 0 => {
+                4 if step.is_multiple_of(3) => {
                     drop((owner, journal));
                     journal = subject.open();
                     owner = Owner::claim(&journal, 0, epoch, number).await;

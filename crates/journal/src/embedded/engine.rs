@@ -216,6 +216,17 @@ pub(super) fn journal_files(engine_dir: &Path) -> Vec<(u64, PathBuf)> {
     files
 }
 
+/// The folders of the engine's keyspaces, but for the one that names the others.
+pub(super) fn keyspace_dirs(engine_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(engine_dir.join("keyspaces")) else {
+        return Vec::new();
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .filter(|path| path.is_dir() && path.file_name().is_some_and(|name| name != "0"))
+        .collect()
+}
+
 /// Says which file it is that does not open.
 fn blame(dir: &Path, error: &fjall::Error) -> OpenError {
     let journals = || {

@@ -9,6 +9,7 @@
 //! - What was acknowledged is there when the folder is opened again, or it does not open.
 
 mod commit;
+mod copy;
 mod engine;
 mod erase;
 mod faults;
@@ -16,9 +17,12 @@ mod job;
 mod lock;
 mod mark;
 mod open_error;
+mod report;
+mod salvage;
 mod settings;
 mod shared;
 mod space;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +55,8 @@ use space::Headroom;
 
 pub use faults::Faults;
 pub use open_error::OpenError;
+pub use report::{Damage, Renamed, Report};
+pub use salvage::{check, salvage};
 pub use settings::Settings;
 
 /// The engine. Dropping it waits for what was handed over, then closes the folder.

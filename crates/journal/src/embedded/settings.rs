@@ -53,7 +53,7 @@ impl Settings {
             slots,
             slot_hash: slot_hash.to_owned(),
             headroom_bytes: 256 * 1024 * 1024,
-            erase_within: Duration::from_mins(10),
+            erase_within: Duration::from_secs(600),
             readers: 8,
             cache_bytes: 64 * 1024 * 1024,
             memtable_bytes: 16 * 1024 * 1024,

@@ -42,7 +42,14 @@ impl Asks {
     pub(super) fn push(&mut self, says: ClientSays) -> Ticket {
         self.last = self.last.wrapping_add(1);
         let ticket = Ticket(self.last);
-        self.asks.insert(ticket, Ask { says, tries: 0, again_us: None });
+        self.asks.insert(
+            ticket,
+            Ask {
+                says,
+                tries: 0,
+                again_us: None,
+            },
+        );
         self.queue.push_back(ticket);
         ticket
     }

@@ -26,6 +26,8 @@ pub(super) struct Chain {
     pub(super) not_before: Option<u64>,
     /// Nothing is sent before a fresh token was taken.
     pub(super) needs_token: bool,
+    /// The server's heartbeats since the last answer, while something was out.
+    unanswered_heartbeats: u32,
 }
 
 /// A publish without an answer.
@@ -39,7 +41,7 @@ pub(super) struct Unacknowledged {
     after: Option<MessageId>,
     sent: bool,
     /// The ref under which it is out.
-    out: Option<u32>,
+    pub(super) out: Option<u32>,
     /// A send of it may have arrived without its answer coming back.
     doubtful: bool,
 }
@@ -86,7 +88,12 @@ impl Chain {
     }
 
     /// The next publish, to go out under `ref`. `known` is the position that is known now.
-    pub(super) fn send(&mut self, r#ref: u32, room: &RoomName, known: Option<&Position>) -> Option<Publish> {
+    pub(super) fn send(
+        &mut self,
+        r#ref: u32,
+        room: &RoomName,
+        known: Option<&Position>,
+    ) -> Option<Publish> {
         if !self.is_ready() {
             return None;
         }
@@ -112,22 +119,37 @@ impl Chain {
         Some(publish)
     }
 
-    /// It stands in the log. Answers whether it was waited for.
-    pub(super) fn acknowledge(&mut self, id: &MessageId) -> bool {
-        let Some(at) = self.items.iter().position(|item| item.id == *id) else {
-            return false;
-        };
-        self.remove(at);
+    /// It stands in the log. Answers what was waited for, if it was.
+    pub(super) fn acknowledge(&mut self, id: &MessageId) -> Option<Unacknowledged> {
+        let at = self.items.iter().position(|item| item.id == *id)?;
         self.refusals = 0;
-        true
+        self.unanswered_heartbeats = 0;
+        self.remove(at)
+    }
+
+    /// A heartbeat of the server. Answers how many came in a row while a publish was out that is not
+    /// answered: a server answers within a fraction of one, if only by a refusal.
+    pub(super) fn handle_heartbeat(&mut self) -> u32 {
+        let waits = self.items.iter().any(|item| item.out.is_some());
+        self.unanswered_heartbeats = if waits {
+            self.unanswered_heartbeats + 1
+        } else {
+            0
+        };
+        self.unanswered_heartbeats
     }
 
     /// The send under `ref` of `id` was refused.
     pub(super) fn refuse(&mut self, r#ref: u32, id: &MessageId, refusal: &Refusal) -> Verdict {
-        let Some(at) = self.items.iter().position(|i| i.id == *id && i.out == Some(r#ref)) else {
+        let Some(at) = self
+            .items
+            .iter()
+            .position(|i| i.id == *id && i.out == Some(r#ref))
+        else {
             return Verdict::Stale;
         };
         self.items[at].out = None;
+        self.unanswered_heartbeats = 0;
         let wants_predecessor = refusal.code == RefusalCode::PredecessorMissing && at > 0;
         if refusal.needs_token || refusal.is_retryable() || wants_predecessor {
             self.items[at].doubtful |= refusal.code == RefusalCode::DeadlineExceeded;
@@ -150,15 +172,23 @@ impl Chain {
     /// Whoever named `gone` as its predecessor comes after what `gone` came after, or after nothing
     /// once that is acknowledged: then the order is settled.
     fn inherit(&mut self, at: usize, gone: &Unacknowledged) {
-        let waited_for = gone.after.as_ref().filter(|id| self.items.iter().take(at).any(|i| i.id == **id));
+        let waited_for = gone
+            .after
+            .as_ref()
+            .filter(|id| self.items.iter().take(at).any(|i| i.id == **id));
         let after = waited_for.cloned();
-        if let Some(heir) = self.items.get_mut(at).filter(|i| i.after.as_ref() == Some(&gone.id)) {
+        if let Some(heir) = self
+            .items
+            .get_mut(at)
+            .filter(|i| i.after.as_ref() == Some(&gone.id))
+        {
             heir.after = after;
         }
     }
 
     /// The connection is gone: everything has to be sent again, and may have arrived.
     pub(super) fn lose_connection(&mut self) {
+        self.unanswered_heartbeats = 0;
         self.rewind(0);
     }
 

@@ -1,6 +1,6 @@
 //! How connections come and go: dialling, greeting, losing, coming back, ending.
 
-use model::{Now, Seed};
+use model::{EndCode, Now, Seed};
 
 use super::{Action, Client, Event, NotPublished, backoff};
 
@@ -21,7 +21,9 @@ pub(super) enum Phase {
     Over,
 }
 
-/// Close codes from here to [`END_CODES`]'s end say: do not come back.
+/// Close codes that say: not with this token.
+const TOKEN_CODES: [u16; 2] = [EndCode::TokenInvalid as u16, EndCode::TokenExpired as u16];
+/// Close codes that say: do not come back, or not like this.
 const FINAL_CODES: std::ops::RangeInclusive<u16> = 4500..=4999;
 
 impl Client {
@@ -31,7 +33,9 @@ impl Client {
             return;
         }
         self.heard_us = now.mono_us;
-        self.phase = Phase::Greeting { until_us: later(now, self.options.limits.welcome_within_ms) };
+        self.phase = Phase::Greeting {
+            until_us: later(now, self.options.limits.welcome_within_ms),
+        };
         self.hello_due = true;
         self.authenticate_due = false;
         self.greet_rooms();
@@ -43,8 +47,14 @@ impl Client {
         let connected = self.is_connected() || matches!(self.phase, Phase::Dialing { .. });
         match code {
             _ if !connected => {}
+            Some(code) if TOKEN_CODES.contains(&code) => {
+                self.await_token(now, u32::from(code), "The token was not taken.".to_owned());
+            }
             Some(code) if FINAL_CODES.contains(&code) => {
-                self.end(u32::from(code), "The server closed the connection for good.".to_owned());
+                self.end(
+                    u32::from(code),
+                    "The server closed the connection for good.".to_owned(),
+                );
             }
             _ => self.come_back(now, None),
         }
@@ -63,8 +73,13 @@ impl Client {
     }
 
     pub(super) fn dial(&mut self, now: Now) {
-        self.phase = Phase::Dialing { until_us: later(now, self.options.limits.dial_within_ms) };
-        let url = self.moved_to.take().unwrap_or_else(|| self.options.url.clone());
+        self.phase = Phase::Dialing {
+            until_us: later(now, self.options.limits.dial_within_ms),
+        };
+        let url = self
+            .moved_to
+            .take()
+            .unwrap_or_else(|| self.options.url.clone());
         self.actions.push_back(Action::Dial { url });
     }
 
@@ -89,7 +104,11 @@ impl Client {
         self.events.push_back(Event::Disconnected { again_in_ms });
         match again_in_ms {
             0 => self.dial(now),
-            ms => self.phase = Phase::Waiting { until_us: later(now, ms) },
+            ms => {
+                self.phase = Phase::Waiting {
+                    until_us: later(now, ms),
+                }
+            }
         }
     }
 
@@ -133,7 +152,14 @@ impl Client {
         self.lose_connection(now);
         self.actions.push_back(Action::Close);
         self.phase = Phase::AwaitingToken;
-        self.events.push_back(Event::NeedToken);
+        self.want_token();
+    }
+
+    /// Asks for a fresh token, once until one comes.
+    pub(super) fn want_token(&mut self) {
+        if !std::mem::replace(&mut self.token_wanted, true) {
+            self.events.push_back(Event::NeedToken);
+        }
     }
 
     /// Ends for good: what was not acknowledged is given back.

@@ -192,7 +192,10 @@ pub struct NotPublished {
 
 impl fmt::Display for NotPublished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = self.refusal.as_ref().map_or("The session is over.", |r| &*r.message);
+        let why = self
+            .refusal
+            .as_ref()
+            .map_or("The session is over.", |r| &*r.message);
         match self.may_have_been_sent {
             true => write!(f, "may have been sent: {why}"),
             false => write!(f, "not sent: {why}"),
@@ -209,6 +212,8 @@ pub enum WishError {
     Full,
     /// As many rooms are read as may be.
     TooManyRooms,
+    /// It would not fit into a frame.
+    TooLarge,
     /// Signals are not kept for later.
     NotConnected,
     /// The session is over.
@@ -220,7 +225,10 @@ impl fmt::Display for WishError {
         f.write_str(match self {
             WishError::Full => "As much waits to be sent as may; try again after the next answer.",
             WishError::TooManyRooms => "As many rooms are read as may be.",
-            WishError::NotConnected => "There is no connection, and signals are not kept for later.",
+            WishError::TooLarge => "It is too large to be sent.",
+            WishError::NotConnected => {
+                "There is no connection, and signals are not kept for later."
+            }
             WishError::Over => "The session is over.",
         })
     }

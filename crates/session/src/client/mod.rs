@@ -68,12 +68,15 @@ pub struct Client {
     heartbeat_ms: u64,
     /// When the last frame came, in monotonic microseconds.
     heard_us: u64,
+    /// When publishes were last checked for missing answers, in monotonic microseconds.
+    checked_us: u64,
     /// When a fresh token is to be asked for, in monotonic microseconds.
     renew_us: Option<u64>,
     /// The earliest time at which a room or a request may want something; a lower bound.
     timer_us: Option<u64>,
 
-    rooms: BTreeMap<RoomName, Room>,
+    /// Boxed: a tree's node has space for eleven, and most clients have one room.
+    rooms: BTreeMap<RoomName, Box<Room>>,
     /// Rooms that have something to publish, each once.
     to_publish: VecDeque<RoomName>,
     unacknowledged: usize,
@@ -87,6 +90,8 @@ pub struct Client {
     hello_due: bool,
     heartbeat_due: bool,
     authenticate_due: bool,
+    /// Whether the application was asked for a fresh token and has not given one yet.
+    token_wanted: bool,
     controls: VecDeque<Control>,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
@@ -141,6 +146,7 @@ impl Client {
             user: None,
             heartbeat_ms: 0,
             heard_us: now.mono_us,
+            checked_us: now.mono_us,
             renew_us: None,
             timer_us: None,
             rooms: BTreeMap::new(),
@@ -153,6 +159,7 @@ impl Client {
             hello_due: false,
             heartbeat_due: false,
             authenticate_due: false,
+            token_wanted: false,
             controls: VecDeque::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -199,7 +206,7 @@ impl Client {
     /// What the application holds of a room, to be stated in a later run.
     #[must_use]
     pub fn position(&self, room: &RoomName) -> Option<model::Position> {
-        self.rooms.get(room).and_then(Room::resume_from)
+        self.rooms.get(room).and_then(|room| room.resume_from())
     }
 
     /// A frame with a ref of its own.

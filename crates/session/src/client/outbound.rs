@@ -17,19 +17,24 @@ impl Client {
             return Some(self.frame(ClientSays::Hello(Box::new(hello)), Expected::Hello));
         }
         if std::mem::take(&mut self.heartbeat_due) {
-            return Some(ClientFrame { r#ref: 0, says: ClientSays::Heartbeat });
+            return Some(ClientFrame {
+                r#ref: 0,
+                says: ClientSays::Heartbeat,
+            });
         }
         if std::mem::take(&mut self.authenticate_due)
             && let Some(token) = self.options.token.clone()
         {
             return Some(self.frame(ClientSays::Authenticate { token }, Expected::Authenticate));
         }
-        self.next_control().or_else(|| self.next_ask()).or_else(|| self.next_publish())
+        self.next_control()
+            .or_else(|| self.next_ask())
+            .or_else(|| self.next_publish())
     }
 
     fn hello(&self) -> Hello {
         let subscribe = self.rooms.iter().filter_map(|(name, room)| {
-            let wish = room.wish.as_ref()?;
+            let wish = room.wish.as_ref().filter(|_| room.in_hello)?;
             Some(Subscribe {
                 room: name.clone(),
                 after: room.resume_from(),
@@ -58,10 +63,16 @@ impl Client {
                     Some(self.frame(says, Expected::Unsubscribe(room)))
                 }
                 Control::Mark(room) => self.rooms.get(&room).map(|r| r.mark).map(|seq| {
-                    let says = ClientSays::Mark { room: room.clone(), seq };
+                    let says = ClientSays::Mark {
+                        room: room.clone(),
+                        seq,
+                    };
                     self.frame(says, Expected::Mark(room))
                 }),
-                Control::Signal(says) => Some(ClientFrame { r#ref: 0, says: *says }),
+                Control::Signal(says) => Some(ClientFrame {
+                    r#ref: 0,
+                    says: *says,
+                }),
             };
             if frame.is_some() {
                 return frame;

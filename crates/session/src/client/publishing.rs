@@ -1,9 +1,19 @@
 //! Publishes on their way out and their answers on their way back.
 
+use model::limits;
 use model::{ClientFrame, ClientSays, LogId, MessageId, Now, Position, Refusal, RoomName, Seq};
 
 use super::chain::Verdict;
-use super::{Client, Event, Expected, NotPublished, Published, backoff};
+use super::{Client, Control, Event, Expected, NotPublished, Published, Reading, backoff};
+
+/// What rooms may take of a hello: the rest is for the token and for JSON's own signs.
+const HELLO_ROOMS_BYTES_MAX: usize = limits::HELLO_BYTES_MAX * 3 / 4;
+const _: () =
+    assert!(HELLO_ROOMS_BYTES_MAX + 2 * limits::TOKEN_BYTES_MAX < limits::HELLO_BYTES_MAX);
+
+/// Heartbeats of the server during which a publish may stay without an answer: two whole intervals,
+/// five times the ten seconds within which a server answers.
+const UNANSWERED_HEARTBEATS_MAX: u32 = 3;
 
 impl Client {
     /// The next publish, rooms in turn; never more out at a time than the server takes in a burst.
@@ -13,19 +23,27 @@ impl Client {
         }
         while let Some(name) = self.to_publish.pop_front() {
             let r#ref = self.next_ref();
-            let Some(room) = self.rooms.get_mut(&name) else { continue };
+            let Some(room) = self.rooms.get_mut(&name) else {
+                continue;
+            };
             room.listed = false;
             if !room.may_publish() {
                 continue;
             }
-            let Some(publish) = room.chain.send(r#ref, &name, room.known.as_ref()) else { continue };
+            let Some(publish) = room.chain.send(r#ref, &name, room.known.as_ref()) else {
+                continue;
+            };
             if let Some(id) = publish.id.clone() {
-                self.expected.insert(r#ref, Expected::Publish(name.clone(), id));
+                self.expected
+                    .insert(r#ref, Expected::Publish(name.clone(), id));
             }
             self.publishes_out += 1;
             self.counters.publishes_sent += 1;
             self.list_to_publish(&name);
-            return Some(ClientFrame { r#ref, says: ClientSays::Publish(publish) });
+            return Some(ClientFrame {
+                r#ref,
+                says: ClientSays::Publish(publish),
+            });
         }
         None
     }
@@ -35,18 +53,26 @@ impl Client {
         if !self.is_connected() {
             return;
         }
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         if room.may_publish() && !std::mem::replace(&mut room.listed, true) {
             self.to_publish.push_back(name.clone());
         }
     }
 
-    /// A new connection: every room is asked for by hello, and every publish goes out again.
+    /// A new connection: rooms are asked for by hello, as far as it may grow, and every publish goes
+    /// out again.
     pub(super) fn greet_rooms(&mut self) {
-        let mut wake_us = None;
+        let (mut wake_us, mut hello_bytes) = (None, 0);
         for (name, room) in &mut self.rooms {
-            if room.wish.is_some() {
+            if let Some(wish) = &room.wish {
                 room.stage = super::room::Stage::Asked;
+                hello_bytes += bytes_in_hello(name, wish);
+                room.in_hello = hello_bytes <= HELLO_ROOMS_BYTES_MAX;
+                if !room.in_hello {
+                    self.controls.push_back(Control::Subscribe(name.clone()));
+                }
             }
             room.chain.needs_token = false;
             wake_us = wake_us.into_iter().chain(room.chain.not_before).min();
@@ -61,7 +87,10 @@ impl Client {
     }
 
     /// A publish stands in the log: its answer, or its own message, came first.
-    #[allow(clippy::too_many_arguments, reason = "the fields of one answer, each of another type")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the fields of one answer, each of another type"
+    )]
     pub(super) fn acknowledge(
         &mut self,
         name: &RoomName,
@@ -71,12 +100,24 @@ impl Client {
         at_ms: u64,
         duplicate: bool,
     ) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        if !log.is_none() {
-            room.learn(Position { log: log.clone(), seq });
-        }
-        if !room.chain.acknowledge(id) {
+        let Some(room) = self.rooms.get_mut(name) else {
             return;
+        };
+        if !log.is_none() {
+            room.learn(Position {
+                log: log.clone(),
+                seq,
+            });
+        }
+        let Some(item) = room.chain.acknowledge(id) else {
+            return;
+        };
+        // The own message came first: its answer is not waited for any more.
+        if item
+            .out
+            .is_some_and(|r#ref| self.expected.remove(&r#ref).is_some())
+        {
+            self.publishes_out -= 1;
         }
         self.unacknowledged -= 1;
         self.events.push_back(Event::Published(Published {
@@ -99,7 +140,9 @@ impl Client {
         id: &MessageId,
         refusal: Refusal,
     ) {
-        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
         let refusals = room.chain.refusals;
         match room.chain.refuse(r#ref, id, &refusal) {
             Verdict::Stale => {}
@@ -112,7 +155,7 @@ impl Client {
                     self.wake_at(at_us);
                 }
                 if refusal.needs_token {
-                    self.events.push_back(Event::NeedToken);
+                    self.want_token();
                 }
             }
             Verdict::Dropped(item) => {
@@ -129,12 +172,36 @@ impl Client {
         self.forget_if_idle(name);
     }
 
+    /// A heartbeat of the server: publishes that it does not answer at all are a broken rule. One that
+    /// comes far ahead of its time does not count.
+    pub(super) fn check_answers(&mut self, now: Now) -> Result<(), String> {
+        let interval_us = self.heartbeat_ms.saturating_mul(1_000);
+        if now.mono_us.saturating_sub(self.checked_us) < interval_us / 2 {
+            return Ok(());
+        }
+        self.checked_us = now.mono_us;
+        let late = self.rooms.iter_mut().find_map(|(name, room)| {
+            let is_late = room.chain.handle_heartbeat() > UNANSWERED_HEARTBEATS_MAX;
+            is_late.then_some(name)
+        });
+        match late {
+            Some(name) => Err(format!("{name}: a publish is not answered")),
+            None => Ok(()),
+        }
+    }
+
     /// A room that is neither read nor written to is forgotten once more are remembered than may be:
     /// until then its position spares the next publish there a search.
     pub(super) fn forget_if_idle(&mut self, name: &RoomName) {
         let full = self.rooms.len() > self.options.limits.rooms_max;
-        if full && self.rooms.get(name).is_some_and(super::room::Room::is_idle) {
+        if full && self.rooms.get(name).is_some_and(|room| room.is_idle()) {
             self.rooms.remove(name);
         }
     }
+}
+
+/// At most what a room takes in a hello: its name, a position and names of fields, and presence data
+/// that takes up to four times its protobuf bytes as JSON.
+fn bytes_in_hello(name: &RoomName, wish: &Reading) -> usize {
+    name.as_str().len() + 160 + 4 * wish.presence_data.len()
 }

@@ -4,7 +4,7 @@ use model::Now;
 
 use super::connection::Phase;
 use super::room::Stage;
-use super::{Client, Control, Event};
+use super::{Client, Control};
 
 impl Client {
     /// When [`handle_timeout`](Client::handle_timeout) is due; only its monotonic part counts.
@@ -13,13 +13,22 @@ impl Client {
         let phase_us = match self.phase {
             Phase::Over | Phase::AwaitingToken => return None,
             Phase::Dialing { until_us } | Phase::Waiting { until_us } => {
-                return Some(Now { mono_us: until_us, wall_ms: 0 });
+                return Some(Now {
+                    mono_us: until_us,
+                    wall_ms: 0,
+                });
             }
             Phase::Greeting { until_us } => Some(until_us),
             Phase::Up { .. } => self.silence_us(),
         };
-        let mono_us = [phase_us, self.renew_us, self.timer_us].into_iter().flatten().min()?;
-        Some(Now { mono_us, wall_ms: 0 })
+        let mono_us = [phase_us, self.renew_us, self.timer_us]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(Now {
+            mono_us,
+            wall_ms: 0,
+        })
     }
 
     /// The time of `poll_timeout` has come.
@@ -45,7 +54,7 @@ impl Client {
 
     fn handle_due(&mut self, now: Now) {
         if self.renew_us.take_if(|at| *at <= now.mono_us).is_some() {
-            self.events.push_back(Event::NeedToken);
+            self.want_token();
         }
         if self.timer_us.is_some_and(|at| at <= now.mono_us) {
             self.timer_us = None;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use model::{
     ClientSays, Content, HistoryAsk, MessageId, Now, RoomName, Seq, Unsubscribed, UnsubscribedCode,
+    limits,
 };
 
 use super::connection::Phase;
@@ -12,6 +13,10 @@ use super::{Action, Client, Control, Event, Reading, Ticket, WishError};
 /// Characters of a message's id: 32 letters to choose from, so 130 bits, of which the seed gives 64.
 const ID_LENGTH: usize = 26;
 
+/// A content's protobuf bytes: a server ends the session of whoever sends a larger frame, so what is
+/// surely too large stays here. The limits of its fields are the server's to check.
+const CONTENT_BYTES_MAX: usize = limits::FRAME_BYTES_MAX / 2;
+
 impl Client {
     /// Reads a room, now and after every reconnect, until `unsubscribe`.
     ///
@@ -19,7 +24,11 @@ impl Client {
     /// [`WishError`], when as many rooms are read as may be.
     pub fn subscribe(&mut self, name: &RoomName, reading: Reading) -> Result<(), WishError> {
         self.check_open()?;
-        let read = self.rooms.values().filter(|room| room.wish.is_some()).count();
+        let read = self
+            .rooms
+            .values()
+            .filter(|room| room.wish.is_some())
+            .count();
         let connected = self.is_connected();
         let limits = &self.options.limits;
         let (rooms_max, waiting_max) = (limits.rooms_max, self.waiting_max());
@@ -67,7 +76,11 @@ impl Client {
             self.controls.push_back(Control::Unsubscribe(name.clone()));
         } else {
             let why = Unsubscribed::new(UnsubscribedCode::Left);
-            self.events.push_back(Event::Unsubscribed { room: name.clone(), why, again: false });
+            self.events.push_back(Event::Unsubscribed {
+                room: name.clone(),
+                why,
+                again: false,
+            });
         }
         // Publishes that waited for a position wait no more.
         self.list_to_publish(name);
@@ -78,14 +91,22 @@ impl Client {
     /// Publishes, sooner or later, once: the answer is an event that names the id.
     ///
     /// # Errors
-    /// [`WishError::Full`] when as much is unacknowledged as may be: show it to whoever writes.
+    /// [`WishError::Full`] when as much is unacknowledged as may be, [`WishError::TooLarge`] when it
+    /// would not fit into a frame: show it to whoever writes.
     pub fn publish(&mut self, name: &RoomName, content: Content) -> Result<MessageId, WishError> {
         self.check_open()?;
+        if content.body.len() > CONTENT_BYTES_MAX {
+            return Err(WishError::TooLarge);
+        }
         if self.unacknowledged >= self.options.limits.unacknowledged_max {
             return Err(WishError::Full);
         }
         let id = MessageId::new(&self.seed.letters(ID_LENGTH)).expect("26 letters are an id");
-        self.rooms.entry(name.clone()).or_default().chain.push(id.clone(), content);
+        self.rooms
+            .entry(name.clone())
+            .or_default()
+            .chain
+            .push(id.clone(), content);
         self.unacknowledged += 1;
         self.list_to_publish(name);
         Ok(id)
@@ -97,13 +118,20 @@ impl Client {
     /// [`WishError::NotConnected`]: a signal is worth nothing later.
     pub fn signal(&mut self, name: &RoomName, kind: &str, data: Bytes) -> Result<(), WishError> {
         self.check_open()?;
+        if data.len() > limits::DATA_BYTES_MAX || kind.len() > limits::DATA_BYTES_MAX {
+            return Err(WishError::TooLarge);
+        }
         if !self.is_connected() {
             return Err(WishError::NotConnected);
         }
         if self.waiting() >= self.waiting_max() {
             return Err(WishError::Full);
         }
-        let says = ClientSays::Signal { room: name.clone(), kind: kind.to_owned(), data };
+        let says = ClientSays::Signal {
+            room: name.clone(),
+            kind: kind.to_owned(),
+            data,
+        };
         self.controls.push_back(Control::Signal(Box::new(says)));
         Ok(())
     }
@@ -133,7 +161,10 @@ impl Client {
     /// # Errors
     /// [`WishError`], when too many requests have no answer.
     pub fn history(&mut self, name: &RoomName, ask: HistoryAsk) -> Result<Ticket, WishError> {
-        self.ask(ClientSays::History { room: name.clone(), ask })
+        self.ask(ClientSays::History {
+            room: name.clone(),
+            ask,
+        })
     }
 
     /// Many rooms at a glance.
@@ -141,6 +172,9 @@ impl Client {
     /// # Errors
     /// [`WishError`], when too many requests have no answer.
     pub fn summaries(&mut self, rooms: Vec<RoomName>) -> Result<Ticket, WishError> {
+        if rooms.len() > limits::SUMMARIES_ROOMS_MAX {
+            return Err(WishError::TooLarge);
+        }
         self.ask(ClientSays::Summaries { rooms })
     }
 
@@ -155,6 +189,7 @@ impl Client {
     /// A fresh token: for this connection, if there is one, and for all that follow.
     pub fn authenticate(&mut self, now: Now, token: impl Into<String>) {
         self.options.token = Some(token.into());
+        self.token_wanted = false;
         match self.phase {
             Phase::AwaitingToken => self.dial(now),
             // Before hello went out, hello carries it.

@@ -332,6 +332,12 @@ impl Logs {
         None
     }
 
+    /// Whether somebody has to look.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.singles.is_empty() || !self.walks.is_empty()
+    }
+
     fn end_turn(&mut self) {
         self.walks.pop_front();
         self.walk_left = WALK_SLICE;

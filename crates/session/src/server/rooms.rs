@@ -126,7 +126,7 @@ impl Rooms {
         0..self.slots.len() as u16
     }
 
-    fn find(&self, name: &RoomName, logs: &Logs) -> Option<u16> {
+    pub(super) fn find(&self, name: &RoomName, logs: &Logs) -> Option<u16> {
         let is_it: &dyn Fn(&Joined) -> bool = match logs.key(name) {
             Some(key) if self.slots.iter().flatten().any(|joined| joined.room == key) => {
                 &move |joined| joined.room == key
@@ -245,7 +245,7 @@ impl Session {
         match reading {
             Reading::Summary => {
                 if before == Reading::Log {
-                    self.detach(now, &wish.room, true);
+                    self.detach(now, &wish.room, true, logs);
                 }
                 let kind = Kind::Summary { slot, join };
                 self.ask(now, wish.room, AskBody::Summary, Some((kind, r#ref)), logs);
@@ -255,7 +255,7 @@ impl Session {
                 self.work.get_or_insert_default().wide.push_back((slot, join, r#ref));
                 self.attach_more(now, logs);
             }
-            Reading::Log => self.attach(now, slot, r#ref, false, logs),
+            Reading::Log => self.attach(now, slot, (join, r#ref), false, logs),
         }
     }
 
@@ -344,7 +344,7 @@ impl Session {
         let Some(joined) = self.rooms.remove(slot) else { return };
         let name = logs.room(joined.room).name().clone();
         if joined.reading == Reading::Log && joined.state != State::Queued {
-            self.detach(now, &name, left);
+            self.detach(now, &name, left, logs);
         }
         logs.leave(joined.room, joined.place, joined.reading);
     }
@@ -357,10 +357,19 @@ impl Session {
         self.rooms = Rooms::default();
     }
 
-    fn attach(&mut self, now: Now, slot: u16, r#ref: u32, is_wide: bool, logs: &mut Logs) {
+    fn attach(
+        &mut self,
+        now: Now,
+        slot: u16,
+        (join, r#ref): (u32, u32),
+        is_wide: bool,
+        logs: &mut Logs,
+    ) {
         let Some(joined) = self.rooms.get_mut(slot) else { return };
-        joined.state = State::Joining;
-        let kind = Kind::Attach { slot, join: joined.join, is_wide };
+        if joined.join == join {
+            joined.state = State::Joining;
+        }
+        let kind = Kind::Attach { slot, join, is_wide };
         let recent = match u32::from(joined.recent) {
             0 => logs.limits().recent_default,
             recent => recent,
@@ -379,14 +388,13 @@ impl Session {
             && work.wide_out() < WIDE_MAX
             && let Some((slot, join, r#ref)) = work.wide.pop_front()
         {
-            // Of two wishes for one room the later is the one that waits.
-            let is_current = |joined: &&Joined| joined.join == join && joined.state == State::Queued;
-            if self.rooms.get(slot).filter(is_current).is_some() {
-                self.attach(now, slot, r#ref, true, logs);
-            } else if let Some(joined) = self.rooms.get(slot) {
-                // Its answer is the later one's, told under both references.
-                let join = joined.join;
-                self.answer_with(slot, join, r#ref);
+            let Some(joined) = self.rooms.get(slot) else { continue };
+            match joined.reading {
+                Reading::Log => self.attach(now, slot, (join, r#ref), true, logs),
+                Reading::Summary => {
+                    let why = "A later subscribe to the room replaced this one.";
+                    self.refuse(now, r#ref, Refusal::because(RefusalCode::Unexpected, why), logs);
+                }
             }
         }
     }
@@ -588,8 +596,9 @@ impl Session {
     fn attach_again(&mut self, now: Now, slot: u16, logs: &mut Logs) {
         self.next_join = self.next_join.wrapping_add(1);
         let joined = self.rooms.at(slot);
-        joined.join = self.next_join;
-        self.attach(now, slot, 0, false, logs);
+        let join = self.next_join;
+        joined.join = join;
+        self.attach(now, slot, (join, 0), false, logs);
     }
 
     /// New rights, of a new token: rooms that may not be read any more are left, changes are told.

@@ -17,6 +17,11 @@ pub const SLICES_MAX: usize = 64;
 /// Bytes of one write, but for the last slice: more than a socket's buffer takes at once.
 pub const WRITE_BYTES_MAX: usize = 256 * 1024;
 
+/// A session whose control is longer than this many times `control_bytes_max` ends: it is not read
+/// from since it passed the limit, so that only answers and pushes can bring it here, and the largest
+/// of them, a page, may grow sixfold by JSON's escapes.
+const CONTROL_END_FACTOR: usize = 8;
+
 /// The pieces of one write, on the shard's stack.
 #[derive(Debug)]
 pub struct Slices<'a> {
@@ -83,6 +88,11 @@ pub(super) struct Out {
 impl Out {
     fn control_bytes(&self) -> usize {
         self.control.len() - self.written
+    }
+
+    /// Adds what is framed already.
+    pub(super) fn append(&mut self, framed: &[u8]) {
+        self.control.extend_from_slice(framed);
     }
 
     fn is_empty(&self) -> bool {
@@ -215,7 +225,7 @@ impl Session {
             out.ends.push_back(out.control.len());
         }
         // Reading stops at the limit, so that only pushes can bring it here.
-        if !is_end && out.control_bytes() > 2 * logs.limits().control_bytes_max.max(super::CONTROL_FLOOR) {
+        if !is_end && out.control_bytes() > CONTROL_END_FACTOR * logs.limits().control_bytes_max {
             self.end(now, End::new(EndCode::Overloaded), logs);
         }
     }
@@ -287,14 +297,9 @@ impl Session {
             joined.heard += 1;
         }
         let key = joined.room;
-        if let Some(says) = says {
+        let full = if skipped && sees_presence { logs.full_presence(key) } else { None };
+        for says in says.into_iter().chain(full.map(|full| full.says().clone())) {
             self.say(now, 0, says, logs);
-        }
-        if skipped
-            && sees_presence
-            && let Some(full) = logs.full_presence(key)
-        {
-            self.say(now, 0, full.says().clone(), logs);
         }
     }
 

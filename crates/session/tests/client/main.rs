@@ -2,7 +2,7 @@
 //! reordered, and every entry is told once or its absence is.
 //!
 //! Time is virtual and every choice comes from a seed; a failure names it. To run one alone:
-//! `SEED=17 cargo test -p parlour-session --test client`.
+//! `SEED=17 cargo test -p parlour-session --test client`; `SEEDS=10000` tries that many.
 
 mod duties;
 mod person;
@@ -16,9 +16,14 @@ const STEPS_TO_SETTLE: usize = 200_000;
 const PUBLISHES: usize = 60;
 
 fn seeds(count: u64) -> Vec<u64> {
-    match std::env::var("SEED") {
-        Ok(seed) => vec![seed.parse().expect("SEED is a number")],
-        Err(_) => (0..count).collect(),
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse().expect("a number"))
+    };
+    match number("SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("SEEDS").unwrap_or(count)).collect(),
     }
 }
 
@@ -67,22 +72,50 @@ fn check_all(seeds_count: u64, faults: Faults) {
 
 #[test]
 fn publishes_are_neither_lost_nor_doubled_nor_reordered_by_cuts() {
-    check_all(150, Faults { cuts: true, ..Faults::default() });
+    check_all(
+        150,
+        Faults {
+            cuts: true,
+            ..Faults::default()
+        },
+    );
 }
 
 #[test]
 fn late_copies_of_an_old_connection_change_nothing() {
-    check_all(150, Faults { cuts: true, late: true, ..Faults::default() });
+    check_all(
+        150,
+        Faults {
+            cuts: true,
+            late: true,
+            ..Faults::default()
+        },
+    );
 }
 
 #[test]
 fn refusals_of_some_leave_the_others_in_order() {
-    check_all(150, Faults { cuts: true, late: true, busy: true, forbids: true, ..Faults::default() });
+    check_all(
+        150,
+        Faults {
+            cuts: true,
+            late: true,
+            busy: true,
+            forbids: true,
+            ..Faults::default()
+        },
+    );
 }
 
 #[test]
 fn readers_see_every_entry_or_are_told_what_is_gone() {
-    let faults = Faults { cuts: true, trims: true, evictions: true, moves: true, ..Faults::default() };
+    let faults = Faults {
+        cuts: true,
+        trims: true,
+        evictions: true,
+        moves: true,
+        ..Faults::default()
+    };
     check_all(150, faults);
 }
 
@@ -107,6 +140,10 @@ fn without_faults_every_publish_is_sent_once() {
     for seed in seeds(50) {
         let (person, service) = run(seed, Faults::default());
         person.check(&service);
-        assert_eq!(person.publishes_sent(), person.wished() as u64, "seed {seed}");
+        assert_eq!(
+            person.publishes_sent(),
+            person.wished() as u64,
+            "seed {seed}"
+        );
     }
 }

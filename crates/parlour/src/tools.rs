@@ -1,0 +1,24 @@
+//! Tools that work on a folder while no server runs on it.
+
+use std::process::ExitCode;
+
+use crate::cli::JournalCommand;
+
+/// `parlour journal …`.
+#[must_use]
+pub fn journal(command: JournalCommand) -> ExitCode {
+    let reported = match &command {
+        JournalCommand::Check { dir } => journal::check(dir),
+        JournalCommand::Salvage { dir, new_dir } => journal::salvage(dir, new_dir),
+    };
+    match reported {
+        Ok(report) => {
+            print!("{report}");
+            if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("parlour: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The server itself: wiring, and leaving on purpose.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::Registry;
+use journal::Journal;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use wire::link::link_server::LinkServer;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::counters::Counts;
+use crate::service::LinkService;
+use crate::slots::{Shared, Slots, ToSlot};
+use crate::{retention, verify};
+
+/// Bytes of one message of the link: a batch of the largest frames and their envelope.
+pub const LINK_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+const _: () = assert!(LINK_MESSAGE_BYTES_MAX > 8 * model::limits::HELLO_BYTES_MAX);
+
+/// Owns rooms on behalf of a journal, and serves them to edges over links.
+///
+/// It is built inside a tokio runtime. Slots are claimed when somebody speaks to one of their rooms.
+/// Dropping it ends its tasks once the last stream is gone.
+pub struct RoomServer {
+    slots: Arc<Slots>,
+    /// The checks of fences, and retention.
+    background: [JoinHandle<()>; 2],
+}
+
+impl RoomServer {
+    /// A server that owns nothing yet. `seed` must be drawn anew for each process: it makes the nonce
+    /// that tells this process's claims from those of its former self, and the ids of new logs.
+    ///
+    /// `config` has no fault ([`Config::check`]).
+    #[must_use]
+    pub fn new(
+        config: Config,
+        journal: Arc<dyn Journal>,
+        registry: Arc<dyn Registry>,
+        clock: Clock,
+        seed: u64,
+    ) -> RoomServer {
+        let shared = Arc::new(Shared::new(config, journal, registry, clock, seed));
+        let slots = Arc::new(Slots::new(shared));
+        let background = [
+            tokio::spawn(verify::run(Arc::downgrade(&slots))),
+            tokio::spawn(retention::run(Arc::downgrade(&slots))),
+        ];
+        RoomServer { slots, background }
+    }
+
+    /// The service for `tonic::transport::Server::add_service`.
+    #[must_use]
+    pub fn link_service(&self) -> LinkServer<LinkService> {
+        LinkServer::new(LinkService::new(Arc::clone(&self.slots)))
+            .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.slots.counters().read()
+    }
+
+    /// Whether the journal takes writes; if not, why.
+    #[must_use]
+    pub fn health(&self) -> journal::Health {
+        self.slots.shared.journal.health()
+    }
+
+    /// Leaves on purpose: nothing new is taken in, what was taken in is appended and answered, marks
+    /// are written. Whether that was done when the deadline came.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        let all = async {
+            let mut slots = Vec::new();
+            for (_, inbox) in self.slots.started() {
+                let (done, drained) = oneshot::channel();
+                if inbox.send(ToSlot::Drain { done }).await.is_ok() {
+                    slots.push(drained);
+                }
+            }
+            for drained in slots {
+                // A task that is gone has nothing left.
+                let _ = drained.await;
+            }
+        };
+        timeout(deadline, all).await.is_ok()
+    }
+}
+
+impl Drop for RoomServer {
+    fn drop(&mut self) {
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl std::fmt::Debug for RoomServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoomServer").field("counts", &self.counts()).finish()
+    }
+}

@@ -1,0 +1,198 @@
+//! The slot machine's steps: swap, claim, tail, serve, drop.
+
+use std::sync::Arc;
+
+use cluster::{DropReason, Order, RegistryError, Reply, Step, Swap};
+use journal::{ClaimError, Claimed, ReadError};
+use model::{Epoch, Fence, Now, Record, RoomName};
+use room::Head;
+
+use super::place::{No, Place, Waiting};
+use super::{Done, SlotTask, open, read};
+
+impl SlotTask {
+    pub(super) fn step(&mut self, now: Now, step: Step) {
+        match step {
+            Step::Cas { expected, epoch } => {
+                let (shared, slot) = (Arc::clone(&self.shared), self.no);
+                self.spawn(async move {
+                    Done::Swapped(shared.registry.swap(slot, expected, epoch).await)
+                });
+            }
+            Step::Claim { epoch } => {
+                self.shared.set_fence(self.no, None);
+                self.claim_due = Some(epoch);
+                self.claim_if_quiet();
+            }
+            Step::ReadTail { fence } => self.read_tails(fence),
+            Step::Serve { fence, old } => self.serve(now, fence, old),
+            Step::Drop(reason) => self.drop_rooms(now, reason),
+        }
+    }
+
+    /// Whether this node should own the slot: nobody else does who lives.
+    pub(super) fn want(&mut self, now: Now) -> bool {
+        let view = self.shared.registry.view();
+        let record = view.slot(self.no);
+        self.machine.handle_record(now, record.cloned());
+        let others = record.is_some_and(|record| {
+            record.owner != self.shared.config.node && view.nodes.contains_key(&record.owner)
+        });
+        if !others {
+            self.machine.handle_order(now, Order::TakeOver);
+        }
+        !others
+    }
+
+    /// Claims as soon as no append is in flight.
+    pub(super) fn claim_if_quiet(&mut self) {
+        if self.appending.is_some() {
+            return;
+        }
+        let Some(epoch) = self.claim_due.take() else { return };
+        let (shared, slot) = (Arc::clone(&self.shared), self.no);
+        let nonce = shared.nonce;
+        self.spawn(async move { Done::Claimed(shared.journal.claim(slot, epoch, nonce).await) });
+    }
+
+    pub(super) fn swapped(&mut self, now: Now, result: Result<Swap, RegistryError>) {
+        let reply = match result {
+            Ok(Swap::Done(record)) => Reply::Swapped(Some(record)),
+            Ok(Swap::Conflict(record)) => Reply::Swapped(record),
+            Err(why) => {
+                tracing::warn!(slot = self.no, %why, "the registry did not answer");
+                Reply::SwapLost
+            }
+        };
+        self.machine.handle_reply(now, reply);
+    }
+
+    pub(super) fn claimed(&mut self, now: Now, result: Result<Claimed, ClaimError>) {
+        let reply = match result {
+            Ok(Claimed { old_fence, fence, slot_pos }) => {
+                self.shared.counters.claims.add(1);
+                self.slot_pos = self.slot_pos.max(slot_pos);
+                Reply::Claimed { old: old_fence, fence }
+            }
+            Err(ClaimError::Refused { epoch }) => {
+                tracing::debug!(slot = self.no, stored = epoch, "the journal knows a higher epoch");
+                Reply::ClaimRefused { stored: epoch as Epoch }
+            }
+            Err(ClaimError::NoSpace) => {
+                // Nobody is served until there is space: who waits may as well know.
+                self.refuse_waiting(No::StorageFull);
+                Reply::ClaimLost
+            }
+            Err(
+                ClaimError::Unknown(why) | ClaimError::Unavailable(why) | ClaimError::Poisoned(why),
+            ) => {
+                tracing::warn!(slot = self.no, why, "the slot could not be claimed; trying again");
+                Reply::ClaimLost
+            }
+        };
+        self.machine.handle_reply(now, reply);
+    }
+
+    /// Reads the ends of the logs of rooms whose state is in doubt: those that asked, and all that are
+    /// open if somebody else was the slot's owner in between.
+    fn read_tails(&mut self, _fence: Fence) {
+        let in_doubt: Vec<_> = self
+            .rooms
+            .iter()
+            .filter_map(|(name, place)| match place {
+                Place::Open(open) => open.reclaim_after.map(|after| (name.clone(), after)),
+                Place::Opening(_) => None,
+            })
+            .collect();
+        let shared = Arc::clone(&self.shared);
+        self.spawn(async move {
+            let mut tails = Vec::with_capacity(in_doubt.len());
+            for (room, after) in in_doubt {
+                let tail = read::tail(&*shared.journal, &room, after).await;
+                tails.push((room, tail));
+            }
+            Done::Tails(tails)
+        });
+    }
+
+    pub(super) fn tails_read(
+        &mut self,
+        now: Now,
+        tails: Vec<(RoomName, Result<(Option<Head>, Vec<Record>), ReadError>)>,
+    ) {
+        let mut lost = false;
+        for (name, tail) in tails {
+            let Some(open) = open(&mut self.rooms, &name) else { continue };
+            match tail {
+                Ok((head, records)) => {
+                    open.reclaim_after = None;
+                    open.room.handle_reclaimed(now, head, records);
+                    self.touch(&name);
+                }
+                Err(ReadError::Corrupt(why)) => self.damaged(&name, &why),
+                Err(why) => {
+                    tracing::warn!(room = %name, ?why, "the end of a log cannot be read; trying again");
+                    lost = true;
+                }
+            }
+        }
+        self.machine.handle_reply(now, if lost { Reply::TailLost } else { Reply::TailRead });
+    }
+
+    fn serve(&mut self, now: Now, fence: Fence, old: Fence) {
+        tracing::debug!(slot = self.no, fence, "serving");
+        let continues = self.built_on != 0 && self.built_on == old;
+        if !continues && old != 0 {
+            self.collect_until = Some(now.plus_ms(self.shared.config.limits.presence_grace_ms));
+        }
+        if !continues && !self.rooms.is_empty() {
+            // Somebody else wrote in between: nothing in memory can be trusted.
+            self.forget_rooms(No::Unavailable);
+        }
+        self.built_on = fence;
+        self.shared.set_fence(self.no, Some(fence));
+        for place in self.rooms.values_mut() {
+            if let Place::Open(open) = place {
+                open.room.handle_fence(fence);
+            }
+        }
+        for word in std::mem::take(&mut self.waiting) {
+            self.take(now, word);
+        }
+    }
+
+    fn drop_rooms(&mut self, now: Now, reason: DropReason) {
+        if reason == DropReason::Fenced {
+            self.shared.counters.fenced.add(1);
+        }
+        tracing::warn!(slot = self.no, ?reason, "the slot is not ours any more; its rooms are dropped");
+        self.shared.set_fence(self.no, None);
+        self.built_on = 0;
+        self.forget_rooms(No::Unavailable);
+        if !self.want(now) {
+            self.refuse_waiting(No::Unavailable);
+        }
+    }
+
+    /// Drops all rooms: their asks are answered, their watchers told.
+    fn forget_rooms(&mut self, no: No) {
+        for (name, place) in std::mem::take(&mut self.rooms) {
+            match place {
+                Place::Opening(opening) => {
+                    for word in opening.words {
+                        if let Waiting::Word(word) = word {
+                            self.refuse(word, no);
+                        }
+                    }
+                }
+                Place::Open(open) => {
+                    self.shared.counters.rooms_open.sub(1);
+                    self.say_no(&open, &name, no);
+                }
+            }
+        }
+        self.timers.clear();
+        self.dirty.clear();
+        self.ready.clear();
+    }
+}

@@ -1,0 +1,262 @@
+//! The task of one slot: it owns the slot's machine and all its rooms, and carries out what they decide.
+//!
+//! # How it turns
+//! ```text
+//! inbox ─┐                      ┌─> streams (bounded, never waited for)
+//! timers ┼─> machines ─> pump ──┼─> one append at a time ─┐
+//! work ──┘                      └─> claims, reads ────────┤
+//!   ^                                                     │
+//!   └─────────────────────────────────────────────────────┘
+//! ```
+//! Everything that takes time is spawned and comes back as [`Done`]; the task itself waits for nothing
+//! else. A room's words wait in order while the slot is claimed and the room is opened.
+//!
+//! # Invariants
+//! - At most one append of the slot is in flight; the next is made after its answer. A claim waits
+//!   for it, too: an append is never cancelled.
+//! - Nothing is appended and no room is opened unless the slot machine serves.
+//! - An answer that was asked for is given once, also when the room is dropped.
+//! - A word of a stream comes to a room before the end of that stream.
+
+mod append;
+mod claim;
+mod dispatch;
+mod open;
+mod output;
+mod place;
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{ClaimError, Claimed, ReadError};
+use model::{AppendError, Fence, Now, Record, RoomName, Seed, Seq, SlotNo};
+use room::{Head, ReadDone, ReadFailed, Ticket};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::slots::{Shared, ToSlot};
+use crate::stream::{Peer, StreamNo};
+use place::{OpenRoom, Place};
+
+/// Words taken from the inbox before the machines are polled again.
+const INBOX_BATCH: usize = 256;
+/// Words that may wait while the slot is claimed; more are refused as busy.
+const WAITING_MAX: usize = 16_384;
+/// A timer that is not wanted.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// What comes back from what was spawned.
+pub(super) enum Done {
+    Swapped(Result<cluster::Swap, cluster::RegistryError>),
+    Claimed(Result<Claimed, ClaimError>),
+    /// The ends of logs, for rooms that wanted to know.
+    Tails(Vec<(RoomName, Result<(Option<Head>, Vec<Record>), ReadError>)>),
+    Appended(Vec<Result<(), AppendError>>),
+    Opened {
+        room: RoomName,
+        attempt: u64,
+        read: Result<(Option<Head>, Vec<Record>), ReadError>,
+    },
+    Read {
+        room: RoomName,
+        opened: u64,
+        ticket: Ticket,
+        result: Result<ReadDone, ReadFailed>,
+    },
+    Trimmed {
+        room: RoomName,
+        first: Seq,
+        fence: Fence,
+        result: Result<(), AppendError>,
+        reply: oneshot::Sender<bool>,
+    },
+}
+
+/// An append that is in flight.
+struct Appending {
+    fence: Fence,
+    rooms: Vec<RoomName>,
+    entries: u64,
+}
+
+/// See the module.
+pub(crate) struct SlotTask {
+    no: SlotNo,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<ToSlot>,
+    machine: cluster::Slot,
+    seed: Seed,
+    /// The last place given to an entry of this slot.
+    slot_pos: u64,
+    /// The slot's last fence, as the last claim or drop left it; 0 if what is open cannot be built upon.
+    built_on: Fence,
+    /// Until then, rooms that are opened collect presence in silence.
+    collect_until: Option<Now>,
+    rooms: BTreeMap<RoomName, Place>,
+    peers: BTreeMap<StreamNo, Peer>,
+    /// Words that came while the slot was not served.
+    waiting: VecDeque<ToSlot>,
+    /// Rooms whose output is to be taken.
+    dirty: VecDeque<RoomName>,
+    /// Rooms that may have something to append.
+    ready: VecDeque<RoomName>,
+    appending: Option<Appending>,
+    /// A claim that waits for the append in flight.
+    claim_due: Option<model::Epoch>,
+    work: JoinSet<Done>,
+    timers: BTreeSet<(u64, RoomName)>,
+    attempts: u64,
+    /// Whether the fences were verified lately.
+    verified: bool,
+    draining: bool,
+    drained: Vec<oneshot::Sender<()>>,
+    swept_at: Now,
+}
+
+enum Event {
+    Done(Done),
+    Words(usize),
+    Time,
+}
+
+impl SlotTask {
+    pub(crate) fn new(no: SlotNo, shared: Arc<Shared>, inbox: mpsc::Receiver<ToSlot>) -> SlotTask {
+        let now = shared.clock.now();
+        SlotTask {
+            machine: cluster::Slot::new(shared.config.node.clone()),
+            seed: Seed::new(shared.next_seed()),
+            no,
+            shared,
+            inbox,
+            slot_pos: 0,
+            built_on: 0,
+            collect_until: None,
+            rooms: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            dirty: VecDeque::new(),
+            ready: VecDeque::new(),
+            appending: None,
+            claim_due: None,
+            work: JoinSet::new(),
+            timers: BTreeSet::new(),
+            attempts: 0,
+            verified: true,
+            draining: false,
+            drained: Vec::new(),
+            swept_at: now,
+        }
+    }
+
+    /// Runs until the server is gone.
+    pub(crate) async fn run(mut self) {
+        let mut words = Vec::with_capacity(INBOX_BATCH);
+        loop {
+            let wake_at = self.wake_at();
+            let event = tokio::select! {
+                biased;
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => match done {
+                    Ok(done) => Event::Done(done),
+                    // Only the end of the runtime ends what was spawned.
+                    Err(error) if error.is_cancelled() => return,
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                count = self.inbox.recv_many(&mut words, INBOX_BATCH) => Event::Words(count),
+                () = sleep_until(wake_at) => Event::Time,
+            };
+            let now = self.shared.clock.now();
+            match event {
+                Event::Words(0) => return,
+                Event::Words(_) => words.drain(..).for_each(|word| self.take(now, word)),
+                Event::Done(done) => self.done(now, done),
+                Event::Time => self.time(now),
+            }
+            self.pump(now);
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let machine = self.machine.poll_timeout().map(|at| at.mono_us);
+        let rooms = self.timers.first().map(|(due, _)| *due);
+        let sweep = (!self.rooms.is_empty()).then(|| self.sweep_due().mono_us);
+        match [machine, rooms, sweep].into_iter().flatten().min() {
+            Some(mono_us) => self.shared.clock.instant(Now { mono_us, wall_ms: 0 }),
+            None => Instant::now() + NEVER,
+        }
+    }
+
+    fn time(&mut self, now: Now) {
+        self.machine.handle_timeout(now);
+        while self.timers.first().is_some_and(|(due, _)| *due <= now.mono_us) {
+            let Some((_, name)) = self.timers.pop_first() else { break };
+            if let Some(open) = open(&mut self.rooms, &name) {
+                open.armed = None;
+                open.room.handle_timeout(now);
+                self.touch(&name);
+            }
+        }
+        if now.reached(self.sweep_due()) {
+            self.sweep(now);
+        }
+    }
+
+    fn done(&mut self, now: Now, done: Done) {
+        match done {
+            Done::Swapped(result) => self.swapped(now, result),
+            Done::Claimed(result) => self.claimed(now, result),
+            Done::Tails(tails) => self.tails_read(now, tails),
+            Done::Appended(results) => self.appended(now, results),
+            Done::Opened { room, attempt, read } => self.opened(now, room, attempt, read),
+            Done::Read { room, opened, ticket, result } => {
+                self.read_done(now, &room, opened, ticket, result);
+            }
+            Done::Trimmed { room, first, fence, result, reply } => {
+                self.trimmed(now, room, first, fence, result, reply);
+            }
+        }
+    }
+
+    /// Carries out everything that the machines want, until they want nothing more.
+    fn pump(&mut self, now: Now) {
+        loop {
+            while let Some(step) = self.machine.poll_step() {
+                self.step(now, step);
+            }
+            while let Some(name) = self.dirty.pop_front() {
+                self.take_outputs(now, &name);
+            }
+            self.append(now);
+            if self.dirty.is_empty() {
+                break;
+            }
+        }
+        self.finish_drain();
+    }
+
+    /// The room may want something: its output is taken, and its timer armed, by the next pump.
+    fn touch(&mut self, name: &RoomName) {
+        if let Some(open) = open(&mut self.rooms, name)
+            && !std::mem::replace(&mut open.dirty, true)
+        {
+            self.dirty.push_back(name.clone());
+        }
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = Done> + Send + 'static) {
+        self.work.spawn(work);
+    }
+}
+
+/// The room, if it is open. A function of the map alone, so that the task's other parts stay free.
+fn open<'a>(
+    rooms: &'a mut BTreeMap<RoomName, Place>,
+    name: &RoomName,
+) -> Option<&'a mut OpenRoom> {
+    match rooms.get_mut(name)? {
+        Place::Open(open) => Some(open),
+        Place::Opening(_) => None,
+    }
+}

@@ -1,0 +1,142 @@
+//! A room's place in its slot: being opened, or open with what has to be undone when it is dropped.
+
+use std::collections::BTreeMap;
+
+use model::{
+    Answer, Ask, AskBody, Fed, Now, Refusal, RefusalCode, Seq, Unsubscribed, UnsubscribedCode,
+};
+use room::Room;
+
+use crate::slots::ToSlot;
+use crate::stream::StreamNo;
+
+/// Words that may wait for one room to be opened; more are refused as busy.
+pub(super) const OPENING_WORDS_MAX: usize = 4_096;
+
+/// A room's place.
+pub(super) enum Place {
+    /// The journal was asked where it stands.
+    Opening(Opening),
+    /// It is here.
+    Open(Box<OpenRoom>),
+}
+
+pub(super) struct Opening {
+    /// Which attempt; the answer to a former one is void.
+    pub(super) attempt: u64,
+    /// What came meanwhile, in order.
+    pub(super) words: Vec<Waiting>,
+}
+
+/// A word that waits, or that something happened in between.
+pub(super) enum Waiting {
+    Word(ToSlot),
+    Trimmed(Seq),
+}
+
+pub(super) struct OpenRoom {
+    pub(super) room: Room,
+    /// The attempt that opened it: reads of a former life of the room are void.
+    pub(super) opened: u64,
+    /// Asks that the room has not answered.
+    pub(super) unanswered: BTreeMap<(StreamNo, u64), Scope>,
+    /// Who watches, under which generation.
+    pub(super) watches: BTreeMap<StreamNo, u64>,
+    /// The room's entry in the slot's timers.
+    pub(super) armed: Option<u64>,
+    /// Whether it stands in the queue of rooms whose output is to be taken.
+    pub(super) dirty: bool,
+    /// Whether it stands in the queue of rooms that may have something to append.
+    pub(super) ready: bool,
+    /// It wants to be told what lies above this entry, after a fresh claim.
+    pub(super) reclaim_after: Option<Seq>,
+    /// Reads that have not come back.
+    pub(super) reads: usize,
+    /// When somebody last spoke to it.
+    pub(super) used_at: Now,
+}
+
+impl OpenRoom {
+    pub(super) fn new(now: Now, opened: u64, room: Room) -> OpenRoom {
+        OpenRoom {
+            room,
+            opened,
+            unanswered: BTreeMap::new(),
+            watches: BTreeMap::new(),
+            armed: None,
+            dirty: false,
+            ready: false,
+            reclaim_after: None,
+            reads: 0,
+            used_at: now,
+        }
+    }
+}
+
+/// In which of the three scopes a kind of ask is answered no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Request,
+    Room,
+}
+
+impl Scope {
+    pub(super) fn of(ask: &Ask) -> Scope {
+        match ask.body {
+            AskBody::Attach { .. } | AskBody::Summary => Scope::Room,
+            _ => Scope::Request,
+        }
+    }
+}
+
+/// Why what was asked cannot be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum No {
+    /// Too much waits already.
+    Busy,
+    /// Not here, or not now.
+    Unavailable,
+    /// No room on the disk.
+    StorageFull,
+    /// What is stored is damaged.
+    Damaged,
+}
+
+impl No {
+    /// When to come back, in milliseconds.
+    fn retry_ms(self) -> Option<u64> {
+        match self {
+            No::Busy => Some(250),
+            No::Unavailable => Some(200),
+            No::StorageFull => Some(5_000),
+            No::Damaged => None,
+        }
+    }
+
+    pub(super) fn answer(self, scope: Scope) -> Answer {
+        match scope {
+            Scope::Room => Answer::Unsubscribed(self.unsubscribed()),
+            Scope::Request => {
+                let code = match self {
+                    No::Busy => RefusalCode::Busy,
+                    No::Unavailable => RefusalCode::Unavailable,
+                    No::StorageFull => RefusalCode::StorageFull,
+                    No::Damaged => RefusalCode::RoomDamaged,
+                };
+                Answer::Refused(Refusal { retry_after_ms: self.retry_ms(), ..Refusal::new(code) })
+            }
+        }
+    }
+
+    pub(super) fn fed(self, watch: u64) -> Fed {
+        Fed::Unwatched { watch, why: self.unsubscribed() }
+    }
+
+    fn unsubscribed(self) -> Unsubscribed {
+        let code = match self {
+            No::Damaged => UnsubscribedCode::RoomDamaged,
+            _ => UnsubscribedCode::Unavailable,
+        };
+        Unsubscribed { retry_after_ms: self.retry_ms(), ..Unsubscribed::new(code) }
+    }
+}
