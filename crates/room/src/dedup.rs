@@ -54,7 +54,9 @@ impl Window {
 
     /// Takes in the entry behind the last.
     pub(crate) fn push(&mut self, row: IdRow) {
-        self.seqs.entry((row.user.clone(), row.id.clone())).or_insert(row.seq);
+        self.seqs
+            .entry((row.user.clone(), row.id.clone()))
+            .or_insert(row.seq);
         self.rows.push_back(row);
     }
 
@@ -67,7 +69,8 @@ impl Window {
             if row.seq != expected {
                 return false;
             }
-            self.seqs.insert((row.user.clone(), row.id.clone()), row.seq);
+            self.seqs
+                .insert((row.user.clone(), row.id.clone()), row.seq);
             self.rows.push_front(row);
         }
         true
@@ -75,8 +78,12 @@ impl Window {
 
     /// The entry was redacted: from now on it equals any content.
     pub(crate) fn blank(&mut self, seq: Seq) {
-        let Some(low) = self.rows.front().map(|row| row.seq) else { return };
-        let index = seq.checked_sub(low).and_then(|index| usize::try_from(index).ok());
+        let Some(low) = self.rows.front().map(|row| row.seq) else {
+            return;
+        };
+        let index = seq
+            .checked_sub(low)
+            .and_then(|index| usize::try_from(index).ok());
         if let Some(row) = index.and_then(|index| self.rows.get_mut(index)) {
             row.kind = ContentKind::Tombstone;
             row.digest = Digest::default();
@@ -86,7 +93,9 @@ impl Window {
     /// Forgets the oldest until at most `keep` are left.
     pub(crate) fn shrink(&mut self, keep: u64) {
         while self.len() > keep {
-            let Some(row) = self.rows.pop_front() else { return };
+            let Some(row) = self.rows.pop_front() else {
+                return;
+            };
             let key = (row.user, row.id);
             if self.seqs.get(&key) == Some(&row.seq) {
                 self.seqs.remove(&key);
@@ -121,7 +130,11 @@ pub(crate) fn range(head: &Head, since: Option<&Position>) -> Range {
     };
     if !since.speaks_of(&head.log) {
         // A room that looks unborn may have been born under another owner.
-        return if head.log.is_none() { Range::Ahead } else { Range::LogChanged };
+        return if head.log.is_none() {
+            Range::Ahead
+        } else {
+            Range::LogChanged
+        };
     }
     if since.seq > head.head {
         Range::Ahead

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Mark, Now, UserId};
+use model::{ContentKind, Mark, Now, Record, UserId};
 
 use crate::{Head, Ticket};
 
@@ -24,7 +24,11 @@ const DIRTY_MAX: usize = 16_384;
 pub(crate) struct Marks {
     held: BTreeMap<UserId, Held>,
     dirty: BTreeSet<UserId>,
+    /// What the log says that people have read, where the journal may not hold that as a mark yet.
+    floors: BTreeMap<UserId, Mark>,
     written_at: Option<Now>,
+    /// Whether they are due: from then on the clock is not asked again.
+    ripe: bool,
 }
 
 #[derive(Debug)]
@@ -44,16 +48,45 @@ impl Marks {
         if self.get(user).is_some_and(|held| held.seq >= mark.seq) {
             return false;
         }
-        self.held.insert(user.clone(), Held { mark, clean_at: Ticket::MAX });
+        self.floors.remove(user);
+        self.held.insert(
+            user.clone(),
+            Held {
+                mark,
+                clean_at: Ticket::MAX,
+            },
+        );
         self.dirty.insert(user.clone());
         true
     }
 
+    /// The author of an entry that was found in the log has read it.
+    pub(crate) fn has_read(&mut self, record: &Record) {
+        if record.kind == ContentKind::Post && self.floors.len() < CLEAN_KEPT {
+            let mark = Mark {
+                seq: record.seq,
+                ordinal: record.ordinal,
+            };
+            self.floors.insert(record.user.clone(), mark);
+        }
+    }
+
     /// Keeps what the journal holds, unless something greater is known.
     pub(crate) fn learn(&mut self, user: &UserId, mark: Mark, ticket: Ticket) {
+        if let Some(floor) = self.floors.remove(user)
+            && floor.seq > mark.seq
+        {
+            self.advance(user, floor);
+        }
         if self.get(user).is_none_or(|held| held.seq < mark.seq) {
             self.dirty.remove(user);
-            self.held.insert(user.clone(), Held { mark, clean_at: ticket });
+            self.held.insert(
+                user.clone(),
+                Held {
+                    mark,
+                    clean_at: ticket,
+                },
+            );
         }
     }
 
@@ -65,20 +98,31 @@ impl Marks {
         !self.dirty.is_empty()
     }
 
-    /// When the next ones are due.
-    pub(crate) fn due(&self, interval_ms: u64) -> Option<Now> {
+    /// When they become due; `None` if they are, or if there are none.
+    pub(crate) fn timeout(&self, interval_ms: u64) -> Option<Now> {
         let after = |at: Now| at.plus_ms(interval_ms);
-        self.is_dirty().then(|| self.written_at.map_or(Now::default(), after))
+        (self.is_dirty() && !self.ripe).then(|| self.written_at.map_or(Now::default(), after))
+    }
+
+    /// Makes them due once it is time.
+    pub(crate) fn ripen(&mut self, now: Now, interval_ms: u64) {
+        self.ripe |= self
+            .timeout(interval_ms)
+            .is_some_and(|due| now.reached(due));
     }
 
     /// Those to be written now; they count as clean until [`Marks::soil`].
-    pub(crate) fn take(&mut self, now: Now, interval_ms: u64) -> Vec<(UserId, Mark)> {
-        if self.due(interval_ms).is_none_or(|due| !now.reached(due)) {
+    pub(crate) fn take(&mut self, now: Now) -> Vec<(UserId, Mark)> {
+        if !self.ripe {
             return Vec::new();
         }
+        self.ripe = false;
         self.written_at = Some(now);
         let users = std::mem::take(&mut self.dirty);
-        users.into_iter().filter_map(|user| Some((user.clone(), self.get(&user)?))).collect()
+        users
+            .into_iter()
+            .filter_map(|user| Some((user.clone(), self.get(&user)?)))
+            .collect()
     }
 
     /// They were written.
@@ -102,12 +146,14 @@ impl Marks {
     /// that is out: what became clean later is kept, since that read may answer an older value.
     pub(crate) fn shrink(&mut self, oldest: Ticket) {
         if self.held.len() > CLEAN_KEPT + self.dirty.len() {
-            self.held.retain(|_, held| held.clean_at == Ticket::MAX || held.clean_at > oldest);
+            self.held
+                .retain(|_, held| held.clean_at == Ticket::MAX || held.clean_at > oldest);
         }
     }
 }
 
 /// Posts above the mark. Below the first kept entry nothing is counted.
 pub(crate) fn unread(head: &Head, mark: Mark) -> u64 {
-    head.ordinal.saturating_sub(mark.ordinal.max(head.first_ordinal))
+    head.ordinal
+        .saturating_sub(mark.ordinal.max(head.first_ordinal))
 }

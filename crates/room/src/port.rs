@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use model::{
-    Answer, ContentKind, Digest, Fed, Fence, HistoryAnchor, LogId, MessageId, Record, RoomName, Seed,
-    Seq, StateKey, UserId,
+    Answer, ContentKind, Digest, Fed, Fence, HistoryAnchor, LogId, MessageId, Record, RoomName,
+    Seed, Seq, StateKey, UserId,
 };
 
 /// One connected stream of an edge's link. A stream that comes back is another peer.

@@ -15,8 +15,8 @@ use model::{
     Answer, ContentKind, MessageId, Now, Publish, Refusal, RefusalCode, Right, Seq, StateKey, Who,
 };
 
-use crate::append::Draft;
 use crate::dedup::{self, Key, Range};
+use crate::draft::Draft;
 use crate::reads::Pending;
 use crate::targets::Reactor;
 use crate::{AskId, Output, Peer, Read, Room};
@@ -66,6 +66,17 @@ pub(crate) enum Need {
     Reaction(Seq, Reactor),
 }
 
+impl Need {
+    /// The lowest entry that is read.
+    pub(crate) fn lowest(&self) -> Seq {
+        match self {
+            Need::Ids(seq) | Need::Target(seq) | Need::Changes(seq) | Need::Reaction(seq, _) => {
+                *seq
+            }
+        }
+    }
+}
+
 /// What becomes of the publish at the front.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -100,31 +111,52 @@ fn no(code: RefusalCode) -> Verdict {
 impl Room {
     pub(crate) fn publish(&mut self, now: Now, peer: Peer, ask: AskId, who: Who, publish: Publish) {
         if self.queue.len() >= self.limits.room_queue_max {
-            return self.refuse(peer, ask, Refusal::new(RefusalCode::Busy).retry_after(RETRY_MS));
+            return self.refuse(
+                peer,
+                ask,
+                Refusal::new(RefusalCode::Busy).retry_after(RETRY_MS),
+            );
         }
         let id = publish.id.clone().unwrap_or_else(|| self.mint(now));
         let deadline = now.plus_ms(self.limits.publish_wait_ms);
-        let mut waiting = Waiting { peer, ask, who, publish, id, deadline, claim: None };
+        let mut waiting = Waiting {
+            peer,
+            ask,
+            who,
+            publish,
+            id,
+            deadline,
+            claim: None,
+        };
         if self.range(&waiting) == Range::Ahead {
             waiting.claim = Some(self.claims.want());
         }
-        for need in self.needs(&waiting) {
-            self.ask_for(need);
-        }
+        self.ask_for_needs(&waiting);
         self.queue.push_back(waiting);
     }
 
     /// An id for a publish without one: it protects nothing, but every entry has one.
     fn mint(&mut self, now: Now) -> MessageId {
         self.minted += 1;
-        let text = format!("_{:x}.{:x}.{}", now.wall_ms, self.minted, self.seed.letters(12));
+        let text = format!(
+            "_{:x}.{:x}.{}",
+            now.wall_ms,
+            self.minted,
+            self.seed.letters(12)
+        );
         MessageId::new(&text).expect("letters, digits, dots and an underscore are allowed")
     }
 
     /// Refuses what has waited too long; what is being appended waits for the journal's word.
     pub(crate) fn expire_queue(&mut self, now: Now) {
-        while self.queue.front().is_some_and(|waiting| now.reached(waiting.deadline)) {
-            let Some(waiting) = self.queue.pop_front() else { return };
+        while self
+            .queue
+            .front()
+            .is_some_and(|waiting| now.reached(waiting.deadline))
+        {
+            let Some(waiting) = self.queue.pop_front() else {
+                return;
+            };
             let late = Refusal::new(RefusalCode::DeadlineExceeded).retry_after(0);
             self.refuse(waiting.peer, waiting.ask, late);
         }
@@ -132,9 +164,20 @@ impl Room {
 
     /// Starts every read that a waiting publish needs and that is not out already.
     pub(crate) fn ask_for_all(&mut self) {
-        let needs: BTreeSet<Need> =
-            self.queue.iter().flat_map(|waiting| self.needs(waiting)).collect();
+        self.ask_for_those(|_| true);
+    }
+
+    pub(crate) fn ask_for_those(&mut self, which: impl Fn(&Waiting) -> bool) {
+        let waiting = self.queue.iter().filter(|waiting| which(waiting));
+        // In order: the lowest ids come first, and one read brings them all.
+        let needs: BTreeSet<Need> = waiting.flat_map(|waiting| self.needs(waiting)).collect();
         for need in needs {
+            self.ask_for(need);
+        }
+    }
+
+    pub(crate) fn ask_for_needs(&mut self, waiting: &Waiting) {
+        for need in self.needs(waiting) {
             self.ask_for(need);
         }
     }
@@ -142,13 +185,20 @@ impl Room {
     fn ask_for(&mut self, need: Need) {
         if !self.reads.asked(&need) {
             let read = match &need {
-                Need::Ids(from) => Read::Ids { from: *from, to: self.window.low(self.head.head) - 1 },
+                Need::Ids(from) => Read::Ids {
+                    from: *from,
+                    to: self.window.low(self.head.head) - 1,
+                },
                 Need::Target(target) => Read::Target { target: *target },
                 Need::Changes(target) => {
                     let known = self.targets.get(*target);
                     let redact = known.is_some_and(|known| known.kind == ContentKind::Tombstone);
                     let edits = known.map_or(0, |known| known.fold.edits);
-                    Read::Changes { target: *target, edits, redact }
+                    Read::Changes {
+                        target: *target,
+                        edits,
+                        redact,
+                    }
                 }
                 Need::Reaction(target, (user, key)) => {
                     Read::States(vec![StateKey::Reaction(*target, user.clone(), key.clone())])
@@ -212,7 +262,10 @@ impl Room {
         let (key, content) = (waiting.key(), &waiting.publish.content);
         if let Some(row) = self.window.find(&key) {
             return if dedup::repeats(row.kind, row.digest, content.digest) {
-                Verdict::Duplicate { seq: row.seq, at_ms: row.at_ms }
+                Verdict::Duplicate {
+                    seq: row.seq,
+                    at_ms: row.at_ms,
+                }
             } else {
                 no(RefusalCode::IdConflict)
             };
@@ -228,7 +281,11 @@ impl Room {
         match self.range(waiting) {
             Range::LogChanged => return no(RefusalCode::LogChanged),
             Range::Undecidable => return no(RefusalCode::Undecidable),
-            Range::Ahead if waiting.claim.is_some_and(|round| self.claims.is_done(round)) => {
+            Range::Ahead
+                if waiting
+                    .claim
+                    .is_some_and(|round| self.claims.is_done(round)) =>
+            {
                 return no(RefusalCode::LogChanged);
             }
             Range::Ahead => return Verdict::Wait,
@@ -275,7 +332,9 @@ impl Room {
             (ContentKind::Post, ContentKind::Edit) if !target.takes_edit() => {
                 no(RefusalCode::TooManyChanges)
             }
-            (ContentKind::Post, ContentKind::Redact) if !mine && !waiting.who.may(Right::Moderate) => {
+            (ContentKind::Post, ContentKind::Redact)
+                if !mine && !waiting.who.may(Right::Moderate) =>
+            {
                 no(RefusalCode::NotAuthor)
             }
             (ContentKind::Post, ContentKind::Reaction) => self.judge_reaction(waiting, draft),
@@ -286,14 +345,27 @@ impl Room {
 
     fn judge_reaction(&self, waiting: &Waiting, draft: &Draft) -> Verdict {
         let content = &waiting.publish.content;
-        let Some(target) = self.targets.get(content.target) else { return Verdict::Wait };
-        let standing = self.targets.reaction(content.target, &waiting.reactor()).flatten();
+        let Some(target) = self.targets.get(content.target) else {
+            return Verdict::Wait;
+        };
+        let standing = self
+            .targets
+            .reaction(content.target, &waiting.reactor())
+            .flatten();
         match standing {
             Some(_) if content.remove => Verdict::Write,
-            None if content.remove => Verdict::Repeat { seq: content.target, at_ms: target.at_ms },
+            None if content.remove => Verdict::Repeat {
+                seq: content.target,
+                at_ms: target.at_ms,
+            },
             Some(seq) => {
-                let at_ms = draft.at_ms_of(seq).or_else(|| Some(self.window.at(seq)?.at_ms));
-                Verdict::Repeat { seq, at_ms: at_ms.unwrap_or(target.at_ms) }
+                let at_ms = draft
+                    .at_ms_of(seq)
+                    .or_else(|| Some(self.window.at(seq)?.at_ms));
+                Verdict::Repeat {
+                    seq,
+                    at_ms: at_ms.unwrap_or(target.at_ms),
+                }
             }
             None if target.takes_key(&content.key) => Verdict::Write,
             None => no(RefusalCode::TooManyChanges),
@@ -317,6 +389,10 @@ impl Room {
     }
 
     pub(crate) fn refuse(&mut self, peer: Peer, id: AskId, refusal: Refusal) {
-        self.outputs.push_back(Output::Answer { peer, id, answer: Answer::Refused(refusal) });
+        self.outputs.push_back(Output::Answer {
+            peer,
+            id,
+            answer: Answer::Refused(refusal),
+        });
     }
 }

@@ -34,9 +34,14 @@ impl Reads {
     /// Whether this is being read, or (for ids) anything of the kind.
     pub(crate) fn asked(&self, need: &Need) -> bool {
         match need {
-            Need::Ids(_) => self.asked.iter().any(|need| matches!(need, Need::Ids(_))),
+            Need::Ids(_) => self.asks_ids(),
             need => self.asked.contains(need),
         }
+    }
+
+    /// Whether older ids are being read.
+    pub(crate) fn asks_ids(&self) -> bool {
+        self.asked.iter().any(|need| matches!(need, Need::Ids(_)))
     }
 
     pub(crate) fn start(&mut self, pending: Pending) -> Ticket {
@@ -59,7 +64,8 @@ impl Reads {
     /// The results of these are of no interest any more: what they show may be out of date.
     pub(crate) fn forget(&mut self, stale: impl Fn(&Need) -> bool) {
         self.asked.retain(|need| !stale(need));
-        self.out.retain(|_, pending| !matches!(pending, Pending::Need(need) if stale(need)));
+        self.out
+            .retain(|_, pending| !matches!(pending, Pending::Need(need) if stale(need)));
     }
 
     /// Takes out everybody who waits for more than publishing.

@@ -10,9 +10,9 @@
 
 use model::limits::PAGE_POSTS_MAX;
 use model::{
-    Answer, Catchup, ContentState, Generation, HistoryAnchor, HistoryAsk, Mark, Now, Page, Position,
-    Refusal, RefusalCode, Rights, Seq, SessionId, Snapshot, SnapshotReason, StateKey, Subscription,
-    Summary, Unsubscribed, UnsubscribedCode, UserId, Who,
+    Answer, Catchup, ContentState, Generation, HistoryAnchor, HistoryAsk, Mark, Now, Page,
+    Position, Refusal, RefusalCode, Rights, Seq, SessionId, Snapshot, SnapshotReason, StateKey,
+    Subscription, Summary, Unsubscribed, UnsubscribedCode, UserId, Who,
 };
 
 use crate::publish::RETRY_MS;
@@ -44,7 +44,10 @@ pub(crate) struct Visit {
 /// What is asked.
 #[derive(Debug)]
 pub(crate) enum Goal {
-    Attach { after: Option<Position>, recent: u32 },
+    Attach {
+        after: Option<Position>,
+        recent: u32,
+    },
     Summary,
     History(HistoryAsk),
     Mark(Seq),
@@ -96,14 +99,15 @@ impl Room {
     pub(crate) fn visit(&mut self, now: Now, visit: Visit) {
         let out = self.reads.len() + self.held.len();
         if out >= self.limits.room_queue_max {
-            return self.deny(now, visit, RefusalCode::Busy, "too much is being read in this room");
+            let busy = Refusal::because(RefusalCode::Busy, "too much is being read in this room");
+            return self.deny(now, visit, busy.retry_after(RETRY_MS));
         }
-        self.advance(now, visit);
+        self.advance(visit);
     }
 
     /// Takes a visit as far as it gets.
-    pub(crate) fn advance(&mut self, now: Now, mut visit: Visit) {
-        match self.step(now, &mut visit) {
+    pub(crate) fn advance(&mut self, mut visit: Visit) {
+        match self.step(&mut visit) {
             Step::Answer(answer) => {
                 let (peer, id) = (visit.peer, visit.ask);
                 self.outputs.push_back(Output::Answer { peer, id, answer });
@@ -118,11 +122,11 @@ impl Room {
     }
 
     /// Those who waited for a claim or for a settled append go on.
-    pub(crate) fn release(&mut self, now: Now) {
+    pub(crate) fn release(&mut self) {
         for visit in std::mem::take(&mut self.held) {
             match visit.claim {
                 Some(claim) if !self.claims.is_done(claim) => self.held.push(visit),
-                _ => self.advance(now, visit),
+                _ => self.advance(visit),
             }
         }
     }
@@ -145,46 +149,52 @@ impl Room {
             other => Err(format!("a visit was answered by {other:?}")),
         };
         match known {
-            Ok(()) => self.advance(now, visit),
+            Ok(()) => self.advance(visit),
             Err(what) => {
-                self.deny(now, visit, RefusalCode::RoomDamaged, "");
+                self.deny(now, visit, Refusal::new(RefusalCode::RoomDamaged));
                 self.damage(now, what);
             }
         }
     }
 
     /// No; the attachment that came with the ask goes into its grace.
-    pub(crate) fn deny(&mut self, now: Now, visit: Visit, code: RefusalCode, why: &'static str) {
+    pub(crate) fn deny(&mut self, now: Now, visit: Visit, refusal: Refusal) {
         if let (Goal::Attach { .. }, Some(session)) = (&visit.goal, &visit.session) {
             let grace = Some(now.plus_ms(self.limits.presence_grace_ms));
-            self.presence.detach(session, visit.generation, visit.peer, grace);
+            self.presence
+                .detach(session, visit.generation, visit.peer, grace);
         }
-        let answer = denied(visit.goal.subscribes(), code, why);
-        self.outputs.push_back(Output::Answer { peer: visit.peer, id: visit.ask, answer });
+        let answer = denied(visit.goal.subscribes(), refusal);
+        self.outputs.push_back(Output::Answer {
+            peer: visit.peer,
+            id: visit.ask,
+            answer,
+        });
     }
 
-    fn step(&mut self, now: Now, visit: &mut Visit) -> Step {
+    fn step(&mut self, visit: &mut Visit) -> Step {
         if let Some((as_of, ..)) = visit.page
             && as_of > self.head.head
         {
-            return if self.flight.is_some() { Step::Hold } else { self.reread(visit) };
+            if self.flight.is_some() {
+                return Step::Hold;
+            }
+            // Nobody appends here what the page shows: another owner may be at work.
+            visit.page = None;
+            return Step::Claim;
         }
         match visit.goal {
             Goal::Attach { .. } => self.step_attach(visit),
             Goal::Summary => self.step_summary(visit),
             Goal::History(ask) => self.step_history(visit, ask),
-            Goal::Mark(seq) => self.step_mark(now, visit, seq),
+            Goal::Mark(seq) => self.step_mark(visit, seq),
         }
     }
 
-    /// A page showed entries that nobody is appending here: another owner may be at work.
-    fn reread(&mut self, visit: &mut Visit) -> Step {
-        visit.page = None;
-        Step::Claim
-    }
-
     fn step_attach(&mut self, visit: &mut Visit) -> Step {
-        let Goal::Attach { after, recent } = &visit.goal else { return Step::Hold };
+        let Goal::Attach { after, recent } = &visit.goal else {
+            return Step::Hold;
+        };
         let reason = match visit.reason {
             Some(reason) => reason,
             None => match self.plan(visit, after.as_ref()) {
@@ -201,10 +211,17 @@ impl Room {
                 }
             },
         };
-        let recent = if *recent == 0 { self.limits.recent_default } else { *recent };
+        let recent = if *recent == 0 {
+            self.limits.recent_default
+        } else {
+            *recent
+        };
         visit.reason = Some(reason);
         if self.head.log.is_none() {
-            let catchup = Catchup::Snapshot(Snapshot { reason, page: Page::default() });
+            let catchup = Catchup::Snapshot(Snapshot {
+                reason,
+                page: Page::default(),
+            });
             return self.subscribed(visit, (0, 0), Mark::default(), catchup);
         }
         match (visit.page.take(), self.mark_of(visit)) {
@@ -217,7 +234,9 @@ impl Room {
     }
 
     fn plan(&self, visit: &Visit, after: Option<&Position>) -> Plan {
-        let Some(after) = after else { return Plan::Snapshot(SnapshotReason::New) };
+        let Some(after) = after else {
+            return Plan::Snapshot(SnapshotReason::New);
+        };
         let claimed = visit.claim.is_some_and(|claim| self.claims.is_done(claim));
         if !after.speaks_of(&self.head.log) {
             return if self.head.log.is_none() && !claimed {
@@ -227,7 +246,11 @@ impl Room {
             };
         }
         if after.seq > self.head.head {
-            return if claimed { Plan::Snapshot(SnapshotReason::Ahead) } else { Plan::Claim };
+            return if claimed {
+                Plan::Snapshot(SnapshotReason::Ahead)
+            } else {
+                Plan::Claim
+            };
         }
         let missed = self.head.head - after.seq;
         if after.seq + 1 < self.head.first {
@@ -242,8 +265,16 @@ impl Room {
     /// The answer to an attach; live starts behind `head`.
     fn subscribed(&self, visit: &Visit, head: (Seq, u64), mark: Mark, catchup: Catchup) -> Step {
         let (head, ordinal) = head;
-        let mark = if mark.seq > head { Mark { seq: head, ordinal } } else { mark };
-        let at_head = crate::Head { head, ordinal, ..self.head.clone() };
+        let mark = if mark.seq > head {
+            Mark { seq: head, ordinal }
+        } else {
+            mark
+        };
+        let at_head = crate::Head {
+            head,
+            ordinal,
+            ..self.head.clone()
+        };
         Step::Answer(Answer::Subscribed(Subscription {
             log: self.head.log.clone(),
             first: self.head.first,
@@ -259,14 +290,27 @@ impl Room {
     fn step_summary(&mut self, visit: &mut Visit) -> Step {
         let summary = |head, ordinal, mark, last| {
             let log = self.head.log.clone();
-            Step::Answer(Answer::Summary(Summary { log, head, ordinal, mark: Some(mark), last }))
+            Step::Answer(Answer::Summary(Summary {
+                log,
+                head,
+                ordinal,
+                mark: Some(mark),
+                last,
+            }))
         };
         if self.head.log.is_none() {
             return summary(0, 0, Mark::default(), None);
         }
         match (visit.page.take(), self.mark_of(visit)) {
             (Some((as_of, page, ordinal)), Some(mark)) => {
-                let mark = if mark.seq > as_of { Mark { seq: as_of, ordinal } } else { mark };
+                let mark = if mark.seq > as_of {
+                    Mark {
+                        seq: as_of,
+                        ordinal,
+                    }
+                } else {
+                    mark
+                };
                 summary(as_of, ordinal, mark, page.posts.into_iter().next_back())
             }
             _ => Step::Read(self.page(visit, HistoryAnchor::Newest, 1)),
@@ -275,18 +319,33 @@ impl Room {
 
     fn step_history(&mut self, visit: &mut Visit, ask: HistoryAsk) -> Step {
         if self.head.log.is_none() {
-            return Step::Answer(Answer::History { log: self.head.log.clone(), page: Page::default() });
+            return Step::Answer(Answer::History {
+                log: self.head.log.clone(),
+                page: Page::default(),
+            });
         }
         if let Some((_, page, _)) = visit.page.take() {
-            return Step::Answer(Answer::History { log: self.head.log.clone(), page });
+            return Step::Answer(Answer::History {
+                log: self.head.log.clone(),
+                page,
+            });
         }
-        let limit = if ask.limit == 0 { self.limits.recent_default } else { ask.limit };
+        let limit = if ask.limit == 0 {
+            self.limits.recent_default
+        } else {
+            ask.limit
+        };
         let limit = limit.min(PAGE_POSTS_MAX);
         let user = visit.user.clone();
-        Step::Read(Read::Page { anchor: ask.anchor, limit, user, states: Vec::new() })
+        Step::Read(Read::Page {
+            anchor: ask.anchor,
+            limit,
+            user,
+            states: Vec::new(),
+        })
     }
 
-    fn step_mark(&mut self, _now: Now, visit: &mut Visit, seq: Seq) -> Step {
+    fn step_mark(&mut self, visit: &mut Visit, seq: Seq) -> Step {
         let seq = seq.min(self.head.head);
         let ordinal = if seq == self.head.head {
             Some(self.head.ordinal)
@@ -299,13 +358,25 @@ impl Room {
         match (ordinal, self.mark_of(visit)) {
             (Some(ordinal), Some(stood)) => {
                 if self.marks.is_full() {
-                    let busy = denied(false, RefusalCode::Busy, "too many marks wait to be written");
-                    return Step::Answer(busy);
+                    let busy =
+                        Refusal::because(RefusalCode::Busy, "too many marks wait to be written");
+                    return Step::Answer(Answer::Refused(busy.retry_after(RETRY_MS)));
                 }
-                self.mark(&visit.user, visit.session.as_ref(), stood, Mark { seq, ordinal })
+                self.mark(
+                    &visit.user,
+                    visit.session.as_ref(),
+                    stood,
+                    Mark { seq, ordinal },
+                )
             }
-            (None, Some(_)) => Step::Read(Read::At { seq, states: Vec::new() }),
-            (None, None) => Step::Read(Read::At { seq, states: vec![key] }),
+            (None, Some(_)) => Step::Read(Read::At {
+                seq,
+                states: Vec::new(),
+            }),
+            (None, None) => Step::Read(Read::At {
+                seq,
+                states: vec![key],
+            }),
             (Some(_), None) => Step::Read(Read::States(vec![key])),
         }
     }
@@ -323,7 +394,10 @@ impl Room {
         } else {
             stood
         };
-        Step::Answer(Answer::Marked { mark, unread: marks::unread(&self.head, mark) })
+        Step::Answer(Answer::Marked {
+            mark,
+            unread: marks::unread(&self.head, mark),
+        })
     }
 
     /// Where the user's mark stands, if that is known: what was read, or moved since.
@@ -340,7 +414,12 @@ impl Room {
             None => vec![StateKey::Mark(user.clone())],
             Some(_) => Vec::new(),
         };
-        Read::Page { anchor, limit: limit.min(PAGE_POSTS_MAX), user, states }
+        Read::Page {
+            anchor,
+            limit: limit.min(PAGE_POSTS_MAX),
+            user,
+            states,
+        }
     }
 
     fn take_page(&mut self, visit: &mut Visit, ticket: u64, done: PageDone) -> Result<(), String> {
@@ -349,7 +428,10 @@ impl Room {
             return Err("the journal does not know a room that it has entries of".to_owned());
         };
         if head.head <= self.head.head && head.log != self.head.log {
-            return Err(format!("the log is {} in the journal, {} here", head.log, self.head.log));
+            return Err(format!(
+                "the log is {} in the journal, {} here",
+                head.log, self.head.log
+            ));
         }
         let (as_of, ordinal) = (head.head, head.ordinal);
         visit.page = Some((as_of, crate::history::fold(done)?, ordinal));
@@ -362,7 +444,9 @@ impl Room {
         ticket: u64,
         states: &[Option<bytes::Bytes>],
     ) -> Result<(), String> {
-        let Some(state) = states.first() else { return Ok(()) };
+        let Some(state) = states.first() else {
+            return Ok(());
+        };
         let mark = match state {
             None => Mark::default(),
             Some(bytes) => Mark::from_bytes(bytes)
@@ -375,23 +459,19 @@ impl Room {
 }
 
 /// "No" in the scope of the ask: of one room, or of one request.
-pub(crate) fn denied(subscribes: bool, code: RefusalCode, why: &'static str) -> Answer {
-    if subscribes {
-        let code = match code {
-            RefusalCode::Forbidden => UnsubscribedCode::Forbidden,
-            RefusalCode::RoomDamaged => UnsubscribedCode::RoomDamaged,
-            RefusalCode::Invalid => UnsubscribedCode::Invalid,
-            _ => UnsubscribedCode::Unavailable,
-        };
-        let no = Unsubscribed::new(code);
-        return Answer::Unsubscribed(match code {
-            UnsubscribedCode::Unavailable => no.retry_after(RETRY_MS),
-            _ => no,
-        });
+pub(crate) fn denied(subscribes: bool, refusal: Refusal) -> Answer {
+    if !subscribes {
+        return Answer::Refused(refusal);
     }
-    let no = if why.is_empty() { Refusal::new(code) } else { Refusal::because(code, why) };
-    Answer::Refused(match code {
-        RefusalCode::Busy | RefusalCode::Unavailable => no.retry_after(RETRY_MS),
-        _ => no,
+    let code = match refusal.code {
+        RefusalCode::Forbidden => UnsubscribedCode::Forbidden,
+        RefusalCode::RoomDamaged => UnsubscribedCode::RoomDamaged,
+        RefusalCode::Invalid => UnsubscribedCode::Invalid,
+        _ => UnsubscribedCode::Unavailable,
+    };
+    let retry_after_ms = refusal.retry_after_ms;
+    Answer::Unsubscribed(Unsubscribed {
+        retry_after_ms,
+        ..Unsubscribed::new(code)
     })
 }

@@ -48,11 +48,17 @@ struct Received<'a> {
 enum Source<'a> {
     Json(&'a [u8]),
     /// The bytes of the publish's content, and the numbers of members that are not known.
-    Proto { content: Option<&'a [u8]>, unknown: Option<u32> },
+    Proto {
+        content: Option<&'a [u8]>,
+        unknown: Option<u32>,
+    },
 }
 
 fn from_json(bytes: &[u8]) -> Result<Received<'_>, Unreadable> {
-    Ok(Received { frame: json::parse(bytes)?, source: Source::Json(bytes) })
+    Ok(Received {
+        frame: json::parse(bytes)?,
+        source: Source::Json(bytes),
+    })
 }
 
 fn from_proto(bytes: &[u8]) -> Result<Received<'_>, Unreadable> {
@@ -60,11 +66,20 @@ fn from_proto(bytes: &[u8]) -> Result<Received<'_>, Unreadable> {
     let inner = match top.known {
         Some((PUBLISH, publish)) => members(publish, CONTENTS)
             .map_err(|error| Unreadable::new(format!("publish: {}", error.message)))?,
-        _ => Members { known: None, unknown: top.unknown },
+        _ => Members {
+            known: None,
+            unknown: top.unknown,
+        },
     };
     let content = inner.known.map(|(_, content)| content);
     let frame = v1::ClientFrame::decode(bytes)?;
-    Ok(Received { frame, source: Source::Proto { content, unknown: inner.unknown } })
+    Ok(Received {
+        frame,
+        source: Source::Proto {
+            content,
+            unknown: inner.unknown,
+        },
+    })
 }
 
 /// What a message holds of a oneof.
@@ -76,21 +91,26 @@ struct Members<'a> {
 
 /// Protobuf would merge a second member into the first or let it win. No encoder writes two; in JSON they
 /// are an error too.
-fn members(message: &[u8], oneof: std::ops::RangeInclusive<u32>) -> Result<Members<'_>, Unreadable> {
-    let mut members = Members { known: None, unknown: None };
+fn members(
+    message: &[u8],
+    oneof: std::ops::RangeInclusive<u32>,
+) -> Result<Members<'_>, Unreadable> {
+    let mut members = Members {
+        known: None,
+        unknown: None,
+    };
     for field in Fields::of(message) {
         let field = field?;
-        match field.bytes {
-            Some(bytes) if oneof.contains(&field.number) => {
-                if members.known.replace((field.number, bytes)).is_some() {
-                    let text = format!("field {} is a second member of its oneof", field.number);
-                    return Err(Unreadable::new(text));
-                }
-            }
-            _ if field.number > *oneof.end() => {
-                members.unknown.get_or_insert(field.number);
-            }
-            _ => {}
+        let number = field.number;
+        if number > *oneof.end() {
+            members.unknown.get_or_insert(number);
+        }
+        let Some(bytes) = field.bytes.filter(|_| oneof.contains(&number)) else {
+            continue;
+        };
+        if members.known.replace((number, bytes)).is_some() {
+            let text = format!("field {number} is a second member of its oneof");
+            return Err(Unreadable::new(text));
         }
     }
     Ok(members)
@@ -98,16 +118,18 @@ fn members(message: &[u8], oneof: std::ops::RangeInclusive<u32>) -> Result<Membe
 
 fn says(received: Received<'_>) -> Result<ClientSays, Refusal> {
     let Received { frame, source } = received;
-    let Some(frame) = frame.frame else { return Err(unknown_request(&source)) };
+    let Some(frame) = frame.frame else {
+        return Err(unknown_request(&source));
+    };
     Ok(match frame {
         Frame::Hello(hello) => request::hello(hello)?,
         Frame::Authenticate(request) => request::authenticate(request)?,
         Frame::Subscribe(wish) => {
             ClientSays::Subscribe(request::subscribe(wish).inside("subscribe")?)
         }
-        Frame::Unsubscribe(request) => {
-            ClientSays::Unsubscribe { room: check::room(&request.room).inside("unsubscribe")? }
-        }
+        Frame::Unsubscribe(request) => ClientSays::Unsubscribe {
+            room: check::room(&request.room).inside("unsubscribe")?,
+        },
         Frame::Publish(request) => identified(publish(request, &source)?)?,
         Frame::Signal(signal) => request::signal(&signal).inside("signal")?,
         Frame::Mark(mark) => request::mark(&mark).inside("mark")?,
@@ -115,9 +137,9 @@ fn says(received: Received<'_>) -> Result<ClientSays, Refusal> {
             let (room, ask) = request::history(&request).inside("history")?;
             ClientSays::History { room, ask }
         }
-        Frame::Summaries(request) => {
-            ClientSays::Summaries { rooms: request::summaries(&request).inside("summaries")? }
-        }
+        Frame::Summaries(request) => ClientSays::Summaries {
+            rooms: request::summaries(&request).inside("summaries")?,
+        },
         Frame::Heartbeat(_) => ClientSays::Heartbeat,
     })
 }
@@ -146,7 +168,13 @@ pub(super) fn unary_publish(bytes: &[u8]) -> Result<model::Publish, Refusal> {
     let broken = |error: Unreadable| Refusal::because(RefusalCode::Invalid, error.message);
     let Members { known, unknown } = members(bytes, CONTENTS).map_err(broken)?;
     let request = v1::Publish::decode(bytes).map_err(|error| broken(error.into()))?;
-    publish(request, &Source::Proto { content: known.map(|(_, content)| content), unknown })
+    publish(
+        request,
+        &Source::Proto {
+            content: known.map(|(_, content)| content),
+            unknown,
+        },
+    )
 }
 
 /// A frame without a request that is known; what it holds instead is named, as it is often a slip.
@@ -164,15 +192,26 @@ fn unknown_request(source: &Source<'_>) -> Refusal {
         "heartbeat",
     ];
     let found = found(source, json::members, KNOWN, &["ref"]);
-    let text = format!("the frame holds {found}; one of {} is needed", KNOWN.join(", "));
+    let text = format!(
+        "the frame holds {found}; one of {} is needed",
+        KNOWN.join(", ")
+    );
     Refusal::because(RefusalCode::UnknownRequest, text)
 }
 
 /// A publish without a content that is known: never taken for an empty one.
 fn unknown_content(source: &Source<'_>) -> Refusal {
     const KNOWN: &[&str] = &["post", "edit", "redact", "reaction", "system"];
-    let found = found(source, json::members_of_publish, KNOWN, &["room", "id", "since", "after"]);
-    let text = format!("publish holds {found}; one of {} is needed", KNOWN.join(", "));
+    let found = found(
+        source,
+        json::members_of_publish,
+        KNOWN,
+        &["room", "id", "since", "after"],
+    );
+    let text = format!(
+        "publish holds {found}; one of {} is needed",
+        KNOWN.join(", ")
+    );
     Refusal::because(RefusalCode::Invalid, text)
 }
 
@@ -191,8 +230,13 @@ fn found(
         name.len() <= NAME_BYTES_MAX && !named(known) && !named(beside)
     };
     let name = match source {
-        Source::Json(json) => names(json).into_iter().find(strange).map(|name| format!("`{name}`")),
-        Source::Proto { unknown, .. } => unknown.map(|number| format!("the unknown field {number}")),
+        Source::Json(json) => names(json)
+            .into_iter()
+            .find(strange)
+            .map(|name| format!("`{name}`")),
+        Source::Proto { unknown, .. } => {
+            unknown.map(|number| format!("the unknown field {number}"))
+        }
     };
     name.unwrap_or_else(|| "nothing".to_owned())
 }

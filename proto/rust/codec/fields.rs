@@ -38,7 +38,9 @@ impl<'a> Fields<'a> {
     fn read(&mut self) -> Result<Field<'a>, Unreadable> {
         let start = self.rest;
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
+        let number = u32::try_from(key >> 3)
+            .ok()
+            .filter(|number| (1..1 << 29).contains(number));
         let number = number.ok_or_else(|| Unreadable::new("a field's number is out of range"))?;
         let bytes = match key & 7 {
             0 => {
@@ -57,14 +59,23 @@ impl<'a> Fields<'a> {
                 self.take(4)?;
                 None
             }
-            other => return Err(Unreadable::new(format!("field {number} has the wire type {other}"))),
+            other => {
+                return Err(Unreadable::new(format!(
+                    "field {number} has the wire type {other}"
+                )));
+            }
         };
         let whole = &start[..start.len() - self.rest.len()];
-        Ok(Field { number, whole, bytes })
+        Ok(Field {
+            number,
+            whole,
+            bytes,
+        })
     }
 
     fn varint(&mut self) -> Result<u64, Unreadable> {
-        decode_varint(&mut self.rest).map_err(|_| Unreadable::new("a number is cut off or too long"))
+        decode_varint(&mut self.rest)
+            .map_err(|_| Unreadable::new("a number is cut off or too long"))
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], Unreadable> {
@@ -145,15 +156,31 @@ mod tests {
         message.extend([0x25, 1, 2, 3, 4]); // field 4, 32 bits
         message.extend([0x29, 1, 2, 3, 4, 5, 6, 7, 8]); // field 5, 64 bits
         let fields: Vec<Field<'_>> = Fields::of(&message).collect::<Result<_, _>>().unwrap();
-        assert_eq!(fields.iter().map(|f| f.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        assert_eq!(fields.iter().flat_map(|f| f.whole).copied().collect::<Vec<_>>(), message);
+        assert_eq!(
+            fields.iter().map(|f| f.number).collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5]
+        );
+        assert_eq!(
+            fields
+                .iter()
+                .flat_map(|f| f.whole)
+                .copied()
+                .collect::<Vec<_>>(),
+            message
+        );
         assert_eq!(fields[1].bytes, Some(&b"hello"[..]));
         assert_eq!(fields[2].bytes.unwrap().len(), 303);
     }
 
     #[test]
     fn broken_bytes_are_an_error_and_then_nothing() {
-        for broken in [&[0x80][..], &[0x0a, 5, 1], &[0x00], &[0x0b, 0x0c], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x7f]] {
+        for broken in [
+            &[0x80][..],
+            &[0x0a, 5, 1],
+            &[0x00],
+            &[0x0b, 0x0c],
+            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x7f],
+        ] {
             let mut fields = Fields::of(broken);
             assert!(fields.next().unwrap().is_err(), "{broken:?}");
             assert!(fields.next().is_none(), "{broken:?}");

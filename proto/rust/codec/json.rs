@@ -22,7 +22,9 @@ pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unreadable> {
 
 /// The names of a frame's members.
 pub(super) fn members(json: &[u8]) -> Vec<String> {
-    serde_json::from_slice::<Names>(json).map(Names::list).unwrap_or_default()
+    serde_json::from_slice::<Names>(json)
+        .map(Names::list)
+        .unwrap_or_default()
 }
 
 /// The names of the members of a frame's `publish`.
@@ -32,7 +34,10 @@ pub(super) fn members_of_publish(json: &[u8]) -> Vec<String> {
         publish: Option<Names>,
     }
     let frame = serde_json::from_slice::<Frame>(json).ok();
-    frame.and_then(|frame| frame.publish).map(Names::list).unwrap_or_default()
+    frame
+        .and_then(|frame| frame.publish)
+        .map(Names::list)
+        .unwrap_or_default()
 }
 
 /// An object's names; what they hold is skipped without a copy and without recursion.
@@ -51,7 +56,9 @@ pub(crate) struct Number<T>(pub(crate) T);
 
 impl<'de, T: TryFrom<u64>> Deserialize<'de> for Number<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number<T>, D::Error> {
-        deserializer.deserialize_any(NumberVisitor(PhantomData)).map(Number)
+        deserializer
+            .deserialize_any(NumberVisitor(PhantomData))
+            .map(Number)
     }
 }
 
@@ -65,7 +72,8 @@ impl<T: TryFrom<u64>> Visitor<'_> for NumberVisitor<T> {
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        T::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &"a smaller number"))
+        T::try_from(number)
+            .map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &"a smaller number"))
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
@@ -132,14 +140,21 @@ enum Step<'a> {
 
 impl<'a> Path<'a> {
     fn string(&mut self, text: &'a [u8]) {
-        if let Some(Step::Member { name, named: named @ false }) = self.steps.last_mut() {
+        if let Some(Step::Member {
+            name,
+            named: named @ false,
+        }) = self.steps.last_mut()
+        {
             (*name, *named) = (text, true);
         }
     }
 
     fn byte(&mut self, byte: u8) {
         match (byte, self.steps.last_mut()) {
-            (b'{', _) => self.steps.push(Step::Member { name: &[], named: false }),
+            (b'{', _) => self.steps.push(Step::Member {
+                name: &[],
+                named: false,
+            }),
             (b'[', _) => self.steps.push(Step::Element(0)),
             (b'}' | b']', _) => drop(self.steps.pop()),
             (b',', Some(Step::Member { named, .. })) => *named = false,
@@ -176,17 +191,25 @@ mod tests {
     use crate::v1;
 
     fn why(json: &str) -> String {
-        parse::<v1::ClientFrame>(json.as_bytes()).unwrap_err().message
+        parse::<v1::ClientFrame>(json.as_bytes())
+            .unwrap_err()
+            .message
     }
 
     #[test]
     fn the_place_of_an_error_is_told() {
-        assert!(why(r#"{"ref":1,"publish":{"post":{"text":7}}}"#).starts_with("publish.post.text: invalid type"));
+        assert!(
+            why(r#"{"ref":1,"publish":{"post":{"text":7}}}"#)
+                .starts_with("publish.post.text: invalid type")
+        );
         assert!(
             why("{\"hello\":\n {\"subscribe\":[{\"room\":\"a\"},\n {\"room\":[]}]}}")
                 .starts_with("hello.subscribe[1].room: invalid type")
         );
-        assert!(why(r#"{"ref":-1}"#).starts_with("ref: invalid type: integer `-1`, expected a whole number"));
+        assert!(
+            why(r#"{"ref":-1}"#)
+                .starts_with("ref: invalid type: integer `-1`, expected a whole number")
+        );
         assert!(why(r#"{"mark":{"seq":"x"}}"#).contains("a whole number of at most 64 bits"));
         assert!(why(r#"{"hello":{},"publish":{}}"#).starts_with("publish: duplicate field"));
         assert!(why("[]").contains("expected struct"));
@@ -198,18 +221,34 @@ mod tests {
     fn a_number_has_many_spellings_and_null_is_absent() {
         for seq in ["7", "7.0", "70e-1", "\"7\""] {
             let frame: v1::ClientFrame =
-                parse(format!(r#"{{"ref":null,"mark":{{"room":null,"seq":{seq}}}}}"#).as_bytes()).unwrap();
-            let mark = v1::Mark { room: String::new(), seq: Some(7) };
-            assert_eq!(frame.frame, Some(v1::client_frame::Frame::Mark(mark)), "{seq}");
+                parse(format!(r#"{{"ref":null,"mark":{{"room":null,"seq":{seq}}}}}"#).as_bytes())
+                    .unwrap();
+            let mark = v1::Mark {
+                room: String::new(),
+                seq: Some(7),
+            };
+            assert_eq!(
+                frame.frame,
+                Some(v1::client_frame::Frame::Mark(mark)),
+                "{seq}"
+            );
         }
-        for seq in ["7.5", "-7", "1e300", "\"7.0\"", "\"+7\"", "\"\"", "true", "[7]"] {
+        for seq in [
+            "7.5", "-7", "1e300", "\"7.0\"", "\"+7\"", "\"\"", "true", "[7]",
+        ] {
             why(&format!(r#"{{"mark":{{"seq":{seq}}}}}"#));
         }
     }
 
     #[test]
     fn depth_is_an_error_and_unknown_depth_is_skipped() {
-        let deep = |name: &str| format!(r#"{{"signal":{{"{name}":{{"a":{}{}}}}}}}"#, "[".repeat(9_000), "]".repeat(9_000));
+        let deep = |name: &str| {
+            format!(
+                r#"{{"signal":{{"{name}":{{"a":{}{}}}}}}}"#,
+                "[".repeat(9_000),
+                "]".repeat(9_000)
+            )
+        };
         assert!(why(&deep("data")).contains("recursion limit"));
         assert!(parse::<v1::ClientFrame>(deep("unknown").as_bytes()).is_ok());
     }

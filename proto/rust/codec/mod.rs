@@ -46,12 +46,12 @@ pub(crate) use json::Number;
 pub use peer::{decode_server, post};
 pub use server::{encode_server, message_frame};
 pub use speech::encode_client;
-#[cfg(feature = "grpc")]
-pub use unary::{end_status, refusal_of, refusal_status};
 pub use unary::{
     Unary, decode_get_room, decode_history, decode_presence, decode_publish, decode_summaries,
     encode_unary,
 };
+#[cfg(feature = "grpc")]
+pub use unary::{end_status, refusal_of, refusal_status};
 
 /// Bytes that hold no frame: where they stop making sense, for a person to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,10 @@ impl Unreadable {
         const BYTES_MAX: usize = 200;
         let mut message = message.into();
         if message.len() > BYTES_MAX {
-            let end = message.floor_char_boundary(BYTES_MAX - '…'.len_utf8());
+            let mut end = BYTES_MAX - '…'.len_utf8();
+            while !message.is_char_boundary(end) {
+                end -= 1;
+            }
             message.truncate(end);
             message.push('…');
         }
@@ -86,7 +89,9 @@ impl From<prost::DecodeError> for Unreadable {
     /// prost tells every message around the place, the innermost first: the first and the cause are kept.
     fn from(error: prost::DecodeError) -> Unreadable {
         let text = error.to_string();
-        let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
+        let text = text
+            .strip_prefix("failed to decode Protobuf message: ")
+            .unwrap_or(&text);
         let is_place = |part: &&str| part.contains('.') && !part.contains(' ');
         let mut parts = text.split(": ");
         match parts.next().filter(is_place) {

@@ -1,7 +1,8 @@
 //! Frames from a client, written: the client's side of [`super::decode_client`].
 
 use model::{
-    ClientFrame, ClientSays, Encoding, Hello, HistoryAnchor, HistoryAsk, Publish, RoomName, Subscribe,
+    ClientFrame, ClientSays, Encoding, Hello, HistoryAnchor, HistoryAsk, Publish, RoomName,
+    Subscribe,
 };
 use prost::Message;
 
@@ -37,7 +38,10 @@ pub fn encode_client(encoding: Encoding, frame: &ClientFrame, out: &mut Vec<u8>)
 }
 
 fn whole(frame: &ClientFrame) -> v1::ClientFrame {
-    v1::ClientFrame { r#ref: frame.r#ref, frame: member(&frame.says) }
+    v1::ClientFrame {
+        r#ref: frame.r#ref,
+        frame: member(&frame.says),
+    }
 }
 
 /// The content goes as the bytes that it is.
@@ -51,27 +55,31 @@ fn put_publish(out: &mut Vec<u8>, publish: &Publish) {
 fn member(says: &ClientSays) -> Option<Frame> {
     Some(match says {
         ClientSays::Hello(it) => Frame::Hello(hello(it)),
-        ClientSays::Authenticate { token } => {
-            Frame::Authenticate(v1::Authenticate { token: token.clone() })
-        }
+        ClientSays::Authenticate { token } => Frame::Authenticate(v1::Authenticate {
+            token: token.clone(),
+        }),
         ClientSays::Subscribe(wish) => Frame::Subscribe(subscribe(wish)),
-        ClientSays::Unsubscribe { room } => Frame::Unsubscribe(v1::Unsubscribe { room: text(room) }),
-        ClientSays::Publish(publish) => {
-            Frame::Publish(v1::Publish { content: generated(&publish.content), ..addressed(publish) })
+        ClientSays::Unsubscribe { room } => {
+            Frame::Unsubscribe(v1::Unsubscribe { room: text(room) })
         }
+        ClientSays::Publish(publish) => Frame::Publish(v1::Publish {
+            content: generated(&publish.content),
+            ..addressed(publish)
+        }),
         ClientSays::Signal { room, kind, data } => Frame::Signal(v1::Signal {
             room: text(room),
             r#type: kind.clone(),
             data: words::structure(data),
             from: None,
         }),
-        ClientSays::Mark { room, seq } => {
-            Frame::Mark(v1::Mark { room: text(room), seq: Some(*seq) })
-        }
+        ClientSays::Mark { room, seq } => Frame::Mark(v1::Mark {
+            room: text(room),
+            seq: Some(*seq),
+        }),
         ClientSays::History { room, ask } => Frame::History(history(room, *ask)),
-        ClientSays::Summaries { rooms } => {
-            Frame::Summaries(v1::SummariesRequest { rooms: rooms.iter().map(text).collect() })
-        }
+        ClientSays::Summaries { rooms } => Frame::Summaries(v1::SummariesRequest {
+            rooms: rooms.iter().map(text).collect(),
+        }),
         ClientSays::Heartbeat => Frame::Heartbeat(v1::Heartbeat {}),
         ClientSays::Faulty(_) => return None,
     })
@@ -105,7 +113,9 @@ fn subscribe(wish: &Subscribe) -> v1::Subscribe {
 /// A publish without its content.
 fn addressed(publish: &Publish) -> v1::Publish {
     let id = |id: &Option<model::MessageId>| {
-        id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default()
+        id.as_ref()
+            .map(|id| id.as_str().to_owned())
+            .unwrap_or_default()
     };
     v1::Publish {
         room: text(&publish.room),
@@ -123,5 +133,9 @@ fn history(room: &RoomName, ask: HistoryAsk) -> v1::HistoryRequest {
         HistoryAnchor::After(seq) => Some(Anchor::After(seq)),
         HistoryAnchor::Around(seq) => Some(Anchor::Around(seq)),
     };
-    v1::HistoryRequest { room: text(room), limit: ask.limit, anchor }
+    v1::HistoryRequest {
+        room: text(room),
+        limit: ask.limit,
+        anchor,
+    }
 }

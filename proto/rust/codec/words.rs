@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use model::{
     End, EndCode, LogId, MessageId, NameError, Position, PresenceChange, ReactionCount, Refusal,
-    RefusalCode, Right, Rights, RoomName, Roster, Seq, Unsubscribed, UnsubscribedCode, User, UserId,
+    RefusalCode, Right, Rights, RoomName, Roster, Seq, Unsubscribed, UnsubscribedCode, User,
+    UserId,
 };
 use prost::Message;
 
@@ -50,7 +51,11 @@ pub(super) fn some_seq(seq: Seq) -> Option<Seq> {
 
 /// The object whose bytes were checked when they came in.
 pub(super) fn structure(data: &Bytes) -> Option<Struct> {
-    if data.is_empty() { None } else { Struct::decode(data.clone()).ok() }
+    if data.is_empty() {
+        None
+    } else {
+        Struct::decode(data.clone()).ok()
+    }
 }
 
 pub(super) fn user_to(user: &User) -> v1::User {
@@ -64,7 +69,11 @@ pub(super) fn user_to(user: &User) -> v1::User {
 pub(super) fn user_from(user: Option<v1::User>) -> Result<User, Unreadable> {
     let user = user.ok_or_else(|| Unreadable::new("a user is missing"))?;
     let data = check::data_bytes(user.data.as_ref());
-    Ok(User { id: user_id(&user.id)?, name: user.name, data })
+    Ok(User {
+        id: user_id(&user.id)?,
+        name: user.name,
+        data,
+    })
 }
 
 pub(super) fn users_to(users: &[User]) -> Vec<v1::User> {
@@ -72,25 +81,41 @@ pub(super) fn users_to(users: &[User]) -> Vec<v1::User> {
 }
 
 pub(super) fn users_from(users: Vec<v1::User>) -> Result<Vec<User>, Unreadable> {
-    users.into_iter().map(|user| user_from(Some(user))).collect()
+    users
+        .into_iter()
+        .map(|user| user_from(Some(user)))
+        .collect()
 }
 
 /// The origin is `{}`; a place in a named log states its number, 0 too.
 pub(super) fn position_to(position: &Position) -> v1::Position {
     let seq = (position.seq > 0 || !position.log.is_none()).then_some(position.seq);
-    v1::Position { log: position.log.as_str().to_owned(), seq }
+    v1::Position {
+        log: position.log.as_str().to_owned(),
+        seq,
+    }
 }
 
 pub(super) fn position_from(position: &v1::Position) -> Result<Position, Unreadable> {
-    Ok(Position { log: log(&position.log)?, seq: position.seq.unwrap_or(0) })
+    Ok(Position {
+        log: log(&position.log)?,
+        seq: position.seq.unwrap_or(0),
+    })
 }
 
 pub(super) fn roster_to(version: Option<u64>, roster: &Roster) -> v1::Roster {
-    v1::Roster { version, count: Some(roster.count), users: users_to(&roster.users) }
+    v1::Roster {
+        version,
+        count: Some(roster.count),
+        users: users_to(&roster.users),
+    }
 }
 
 pub(super) fn roster_from(roster: v1::Roster) -> Result<Roster, Unreadable> {
-    Ok(Roster { count: roster.count.unwrap_or(0), users: users_from(roster.users)? })
+    Ok(Roster {
+        count: roster.count.unwrap_or(0),
+        users: users_from(roster.users)?,
+    })
 }
 
 pub(super) fn reactions_to(reactions: &[ReactionCount]) -> Vec<v1::ReactionCount> {
@@ -107,13 +132,22 @@ pub(super) fn reactions_from(
 ) -> Result<Vec<ReactionCount>, Unreadable> {
     let one = |reaction: v1::ReactionCount| {
         let users = user_ids(&reaction.users)?;
-        Ok(ReactionCount { key: reaction.key, count: reaction.count, users })
+        Ok(ReactionCount {
+            key: reaction.key,
+            count: reaction.count,
+            users,
+        })
     };
     reactions.into_iter().map(one).collect()
 }
 
 pub(super) fn mine_to(mine: &[(Seq, Vec<String>)]) -> Vec<v1::OwnReactions> {
-    mine.iter().map(|(seq, keys)| v1::OwnReactions { seq: *seq, keys: keys.clone() }).collect()
+    mine.iter()
+        .map(|(seq, keys)| v1::OwnReactions {
+            seq: *seq,
+            keys: keys.clone(),
+        })
+        .collect()
 }
 
 pub(super) fn mine_from(mine: Vec<v1::OwnReactions>) -> Vec<(Seq, Vec<String>)> {
@@ -121,12 +155,18 @@ pub(super) fn mine_from(mine: Vec<v1::OwnReactions>) -> Vec<(Seq, Vec<String>)> 
 }
 
 pub(super) fn rights_to(rights: Rights) -> Vec<String> {
-    rights.iter().map(|right| right.as_str().to_owned()).collect()
+    rights
+        .iter()
+        .map(|right| right.as_str().to_owned())
+        .collect()
 }
 
 /// Rights that this version does not know are left out.
 pub(super) fn rights_from(words: &[String]) -> Rights {
-    words.iter().filter_map(|word| Right::parse(word)).fold(Rights::NONE, Rights::with)
+    words
+        .iter()
+        .filter_map(|word| Right::parse(word))
+        .fold(Rights::NONE, Rights::with)
 }
 
 /// What a presence push says besides its count.
@@ -141,11 +181,21 @@ pub(super) fn change_to(change: &PresenceChange) -> (u64, Change) {
         PresenceChange::Full(roster) if roster.users.is_empty() && roster.count > 0 => {
             (roster.count, Change::CountOnly)
         }
-        PresenceChange::Full(roster) => {
-            (roster.count, Change::Full(v1::PresenceFull { users: users_to(&roster.users) }))
-        }
-        PresenceChange::Delta { count, arrived, departed } => {
-            let delta = v1::PresenceDelta { arrived: users_to(arrived), departed: strings(departed) };
+        PresenceChange::Full(roster) => (
+            roster.count,
+            Change::Full(v1::PresenceFull {
+                users: users_to(&roster.users),
+            }),
+        ),
+        PresenceChange::Delta {
+            count,
+            arrived,
+            departed,
+        } => {
+            let delta = v1::PresenceDelta {
+                arrived: users_to(arrived),
+                departed: strings(departed),
+            };
             (*count, Change::Delta(delta))
         }
     }
@@ -153,8 +203,14 @@ pub(super) fn change_to(change: &PresenceChange) -> (u64, Change) {
 
 pub(super) fn change_from(count: u64, change: Change) -> Result<PresenceChange, Unreadable> {
     Ok(match change {
-        Change::CountOnly => PresenceChange::Full(Roster { count, users: Vec::new() }),
-        Change::Full(full) => PresenceChange::Full(Roster { count, users: users_from(full.users)? }),
+        Change::CountOnly => PresenceChange::Full(Roster {
+            count,
+            users: Vec::new(),
+        }),
+        Change::Full(full) => PresenceChange::Full(Roster {
+            count,
+            users: users_from(full.users)?,
+        }),
         Change::Delta(delta) => PresenceChange::Delta {
             count,
             arrived: users_from(delta.arrived)?,
@@ -225,7 +281,11 @@ pub(super) fn end_to(end: &End) -> v1::End {
 
 /// Of a code of a later contract its range alone counts: come back, or do not.
 pub(super) fn end_from(end: v1::End) -> End {
-    let unknown = if end.code < 4500 { EndCode::Internal } else { EndCode::Flooding };
+    let unknown = if end.code < 4500 {
+        EndCode::Internal
+    } else {
+        EndCode::Flooding
+    };
     End {
         code: EndCode::from_code(end.code).unwrap_or(unknown),
         message: Cow::Owned(end.message),

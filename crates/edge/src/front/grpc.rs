@@ -26,7 +26,7 @@ use super::pipe::{self, FrameReader, PIPE_BYTES};
 use super::raw::RawCodec;
 use super::unary;
 use crate::edge::Shared;
-use crate::shard::{Newcomer, Shown, Socket};
+use crate::shard::{Newcomer, Parked, Shown};
 
 /// Answers that may wait between the pipe and HTTP/2; the pipe is the real buffer.
 const ANSWERS_WAITING_MAX: usize = 16;
@@ -146,7 +146,7 @@ async fn connect(
     shared
         .shards
         .open(Newcomer {
-            socket: Socket::Pipe(Box::new(far)),
+            socket: Parked::Pipe(Box::new(far)),
             wire: WireKind::WebSocketProto,
             place,
             received: Vec::new(),

@@ -18,7 +18,7 @@ use wire::ws;
 
 use crate::edge::Shared;
 use crate::frames::EdgeFrames;
-use crate::shard::{Newcomer, Socket};
+use crate::shard::{Newcomer, Parked};
 
 /// `GET /v1/ws`.
 pub(crate) async fn open(
@@ -78,7 +78,9 @@ async fn hand_over(shared: Arc<Shared>, upgrade: OnUpgrade, peer: SocketAddr, en
     match shared.admit(peer.ip()) {
         Ok(place) => {
             let wire = websocket(encoding);
-            let socket = Socket::Tcp(socket);
+            let Ok(socket) = socket.into_std().map(Parked::Tcp) else {
+                return;
+            };
             shared
                 .shards
                 .open(Newcomer {

@@ -1,12 +1,12 @@
 //! Pieces of logs for readers that are behind, read from owners apart from the stream, so that a
 //! thousand laggards do not stand in the way of one publish.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use model::NodeId;
 use session::log::{Frame, Segment, SegmentFault};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tonic::transport::Channel;
 use wire::link::SegmentRequest;
 use wire::link::link_client::LinkClient;
@@ -19,21 +19,31 @@ use crate::shard::ToShard;
 /// Segments that one lane reads at once.
 const READS_MAX: usize = 16;
 
-/// Reads segments, a task for each; a shard asks for a segment once, so at most as many wait as there
-/// are shards and laggards' rooms.
+/// Reads segments, a task for each. Shards that want one which is on its way share the read and its
+/// frames; nothing is kept here, where it could hold what was erased since.
 pub(super) struct SegmentReads {
     context: LaneContext,
     channels: HashMap<NodeId, Channel>,
     permits: Arc<Semaphore>,
+    /// Who waits for what is on its way.
+    waiting: BTreeMap<Segment, Vec<u32>>,
+    done_sender: mpsc::Sender<Done>,
+    done: mpsc::Receiver<Done>,
 }
+
+/// A read that is over.
+pub(super) type Done = (Segment, Result<Arc<[Arc<Frame>]>, SegmentFault>);
 
 impl SegmentReads {
     pub(super) fn new(context: LaneContext) -> SegmentReads {
-        let permits = Arc::new(Semaphore::new(READS_MAX));
+        let (done_sender, done) = mpsc::channel(READS_MAX);
         SegmentReads {
             context,
             channels: HashMap::new(),
-            permits,
+            permits: Arc::new(Semaphore::new(READS_MAX)),
+            waiting: BTreeMap::new(),
+            done_sender,
+            done,
         }
     }
 
@@ -42,18 +52,37 @@ impl SegmentReads {
         self.channels.insert(node.clone(), channel);
     }
 
-    /// Reads a segment and tells the shard.
-    pub(super) fn read(&self, shard: u32, segment: Segment, node: &NodeId) {
+    /// Reads a segment for a shard, or lets it wait for the read that is under way.
+    pub(super) fn read(&mut self, shard: u32, segment: Segment, node: &NodeId) {
+        let waiting = self.waiting.entry(segment.clone()).or_default();
+        waiting.push(shard);
+        if waiting.len() > 1 {
+            return;
+        }
         let channel = self.channels.get(node).cloned();
-        let (shards, permits) = (self.context.shards.clone(), Arc::clone(&self.permits));
+        let (permits, done) = (Arc::clone(&self.permits), self.done_sender.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire().await;
             let result = match channel {
                 Some(channel) => fetch(channel, &segment).await,
                 None => Err(SegmentFault::Unavailable),
             };
-            shards.send(shard, ToShard::Segment(segment, result)).await;
+            // The lane is gone only when the process ends.
+            let _ = done.send((segment, result)).await;
         });
+    }
+
+    /// The next read that is over; safe to drop in between.
+    pub(super) async fn next(&mut self) -> Option<Done> {
+        self.done.recv().await
+    }
+
+    /// Gives what was read to everybody who waits.
+    pub(super) async fn deliver(&mut self, (segment, result): Done) {
+        for shard in self.waiting.remove(&segment).unwrap_or_default() {
+            let message = ToShard::Segment(segment.clone(), result.clone());
+            self.context.shards.send(shard, message).await;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use session::log::Feed;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::segments::SegmentReads;
+use super::segments::{Done, SegmentReads};
 use super::stream::{Happened, OwnerStream};
 use super::{LaneContext, ToLane};
 use crate::convert;
@@ -35,6 +35,7 @@ pub(super) struct Lane {
 enum Event {
     Inbox(usize),
     Stream(Happened),
+    Segment(Option<Done>),
     Timeout,
 }
 
@@ -63,6 +64,7 @@ impl Lane {
                 biased;
                 happened = self.stream.next(is_full) => Event::Stream(happened),
                 count = self.inbox.recv_many(&mut batch, INBOX_BATCH) => Event::Inbox(count),
+                done = self.segments.next() => Event::Segment(done),
                 () = sleep_until(wake_at) => Event::Timeout,
             };
             let now = self.context.clock.now();
@@ -70,6 +72,8 @@ impl Lane {
                 Event::Inbox(0) => return,
                 Event::Inbox(_) => batch.drain(..).for_each(|message| self.take(now, message)),
                 Event::Stream(happened) => self.happened(now, happened),
+                Event::Segment(Some(done)) => self.segments.deliver(done).await,
+                Event::Segment(None) => {}
                 Event::Timeout => self.near.handle_timeout(now),
             }
         }

@@ -104,6 +104,10 @@ impl Core {
             tracing::error!("a shard is full; a connection was closed");
             return;
         }
+        let socket = match newcomer.socket.unpark() {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%error, "a socket could not be registered"),
+        };
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.conns.push(None);
             (self.conns.len() - 1) as u32
@@ -113,8 +117,8 @@ impl Core {
         let session = Session::new(self.now, SessionKey(index), newcomer.wire, seed, &self.logs);
         let conn = Conn {
             session,
-            input: Input::new(&newcomer.socket),
-            socket: newcomer.socket,
+            input: Input::new(&socket),
+            socket,
             wire: newcomer.wire,
             waker: Waker::from(Arc::clone(&bell)),
             bell,

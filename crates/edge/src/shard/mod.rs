@@ -27,7 +27,8 @@ use session::log::{Feed, Frame, Segment, SegmentFault, SessionKey, WireKind};
 use tokio::sync::mpsc;
 
 pub(crate) use run::{ShardContext, start};
-pub(crate) use socket::Socket;
+pub(crate) use socket::Parked;
+use socket::Socket;
 
 use crate::front::admission::Place;
 
@@ -44,7 +45,7 @@ pub(crate) struct Shown {
 /// A connection on its way into a shard.
 #[derive(Debug)]
 pub(crate) struct Newcomer {
-    pub(crate) socket: Socket,
+    pub(crate) socket: Parked,
     pub(crate) wire: WireKind,
     pub(crate) place: Place,
     /// Bytes that came behind the handshake.

@@ -16,6 +16,24 @@ pub(crate) enum Socket {
     Pipe(Box<DuplexStream>),
 }
 
+/// A socket on its way into a shard, registered nowhere: it belongs to the runtime of the shard's
+/// thread, whose epoll wakes it.
+#[derive(Debug)]
+pub(crate) enum Parked {
+    Tcp(std::net::TcpStream),
+    Pipe(Box<DuplexStream>),
+}
+
+impl Parked {
+    /// Registers it here.
+    pub(super) fn unpark(self) -> io::Result<Socket> {
+        match self {
+            Parked::Tcp(stream) => TcpStream::from_std(stream).map(Socket::Tcp),
+            Parked::Pipe(stream) => Ok(Socket::Pipe(stream)),
+        }
+    }
+}
+
 impl Socket {
     /// Reads what there is, or arranges to be woken. `Ok(0)`: the other side has closed.
     pub(super) fn poll_read(

@@ -236,16 +236,14 @@ impl Committer {
     fn mend(&mut self) -> Option<Refusal> {
         let broken = self.broken.as_mut()?;
         let refusal = Refusal::Unavailable(broken.why.clone());
-        if broken
-            .tried
-            .is_some_and(|tried| tried.elapsed() < REOPEN_EVERY)
-        {
-            return Some(refusal);
-        }
-        broken.tried = Some(Instant::now());
         // Reads go on over the poisoned engine until a new one can be written to.
         if self.shared.headroom.room() == Room::None {
             return Some(Refusal::NoSpace);
+        }
+        let tried = broken.tried.replace(Instant::now());
+        if tried.is_some_and(|tried| tried.elapsed() < REOPEN_EVERY) {
+            broken.tried = tried;
+            return Some(refusal);
         }
         match self.reopen() {
             Ok(()) => {

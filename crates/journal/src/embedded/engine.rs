@@ -154,9 +154,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Rewrites all tables of these spaces; rows that were replaced or deleted are not in them.
+    /// Rewrites all tables of a space; rows that were replaced or deleted are not in them any more.
     pub(super) fn compact(&self, space: Space) -> Result<(), String> {
         self.spaces[space as usize]
+            .major_compact()
+            .map_err(|error| error.to_string())
+    }
+
+    /// The same for what [`Engine::fill`] wrote.
+    pub(super) fn compact_filler(&self) -> Result<(), String> {
+        self.filler
             .major_compact()
             .map_err(|error| error.to_string())
     }

@@ -147,6 +147,7 @@ fn purge(shared: &Shared) -> Result<(), String> {
         }
         engine.compact(space)?;
     }
+    engine.compact_filler()?;
     await_that(shared, engine, "old journal files to go", || {
         engine
             .journal_files()

@@ -20,7 +20,10 @@ pub const STREAM_WATCHES_MAX: usize = 1_000_000;
 
 /// What a stream's task shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "most are asks; each is moved once")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most are asks; each is moved once"
+)]
 pub enum FarOp {
     /// The edge said who it is.
     Opened {

@@ -37,9 +37,17 @@ impl SlotTask {
                 let opening = self.open_room(&name);
                 opening.words.push(Waiting::Word(word));
             }
-            None if self.waiting.len() >= WAITING_MAX => self.refuse(word, No::Busy),
-            None if self.want(now) => self.waiting.push_back(word),
-            None => self.refuse(word, No::Unavailable),
+            None => self.wait_for_slot(now, word),
+        }
+    }
+
+    fn wait_for_slot(&mut self, now: Now, word: ToSlot) {
+        if self.waiting.len() >= WAITING_MAX {
+            self.refuse(word, No::Busy);
+        } else if self.want(now) {
+            self.waiting.push_back(word);
+        } else {
+            self.refuse(word, No::Unavailable);
         }
     }
 

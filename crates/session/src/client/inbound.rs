@@ -143,7 +143,10 @@ impl Client {
 
     /// The room, unless its frames are of a reading that was given up.
     fn listened_room(&mut self, name: &RoomName) -> Option<&mut Room> {
-        self.rooms.get_mut(name).filter(|room| room.leaving == 0)
+        self.rooms
+            .get_mut(name)
+            .map(Box::as_mut)
+            .filter(|room| room.leaving == 0)
     }
 
     fn answered(&mut self, answers: Option<Expected>) -> Option<super::Ticket> {

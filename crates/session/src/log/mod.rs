@@ -204,7 +204,7 @@ impl Logs {
         match feed {
             Feed::Watching { watch, info, presence, .. } => {
                 if standing.is_none_or(|standing| standing <= *watch) {
-                    self.watched(now, key, *watch, info);
+                    self.watched(key, *watch, info);
                     if let Some(roster) = presence {
                         self.present(key, &PresenceChange::Full((**roster).clone()));
                     }
@@ -438,6 +438,17 @@ impl Logs {
             glance.seed(summary);
         }
     }
+
+    /// The same where it was asked for all who read the summary.
+    pub(crate) fn refresh_summary(&mut self, now: Now, key: RoomKey, summary: &Summary) {
+        self.seed_summary(key, summary);
+        self.schedule_summary(now, key);
+    }
+
+    /// Whether this member has to ask for the summary, on behalf of all who read it.
+    pub(crate) fn take_stale_summary(&mut self, key: RoomKey) -> bool {
+        self.room_mut(key).glance.as_mut().is_some_and(|glance| glance.take_stale())
+    }
 }
 
 impl Logs {
@@ -480,7 +491,7 @@ impl Logs {
         }
     }
 
-    fn watched(&mut self, now: Now, key: RoomKey, watch: u64, info: &model::RoomInfo) {
+    fn watched(&mut self, key: RoomKey, watch: u64, info: &model::RoomInfo) {
         let room = self.room_mut(key);
         let before = room.incarnation();
         let jumps = room.watched(watch, info);
@@ -489,9 +500,6 @@ impl Logs {
             self.shelf.forget(key);
         } else if jumps {
             self.shelf.forget_held(key);
-        }
-        if jumps {
-            self.schedule_summary(now, key);
         }
         self.walk(key);
     }

@@ -125,7 +125,8 @@ impl RoomLog {
     /// entries may be stale.
     pub(super) fn watched(&mut self, watch: u64, info: &RoomInfo) -> bool {
         self.watch = Some(watch);
-        let is_same = self.incarnation > 0 && self.log == info.log;
+        let was_watched = self.incarnation > 0;
+        let is_same = was_watched && self.log == info.log;
         if !is_same {
             self.log = info.log.clone();
             self.incarnation += 1;
@@ -137,8 +138,11 @@ impl RoomLog {
         if jumps {
             (self.head, self.ordinal) = (info.head, info.ordinal);
             self.tail.restart(info.head + 1);
-            if let Some(glance) = &mut self.glance {
-                glance.jump(info.ordinal);
+            if let Some(glance) = self.glance.as_mut().filter(|_| was_watched) {
+                if !is_same {
+                    glance.forget();
+                }
+                glance.jump();
             }
         }
         self.tail.trim(self.first);

@@ -14,6 +14,7 @@ pub(super) struct Glance {
     last: Option<Last>,
     /// The owner's word stands up to here; later posts are taken from the log.
     seeded: Seq,
+    is_stale: bool,
     pushed_ms: Option<u64>,
     due_ms: Option<u64>,
     version: u64,
@@ -59,6 +60,7 @@ impl Glance {
         if summary.head < self.seeded {
             return;
         }
+        self.is_stale = false;
         let is_newer = self.last.as_ref().is_none_or(|last| last.ordinal <= summary.ordinal);
         if let Some(post) = summary.last.clone().filter(|_| is_newer) {
             let seq = self.last.as_ref().filter(|l| l.ordinal == summary.ordinal).and_then(|l| l.seq);
@@ -78,11 +80,15 @@ impl Glance {
         }
     }
 
-    /// The log goes on elsewhere: the post that is known is the newest only if no post was added.
-    pub(super) fn jump(&mut self, ordinal: u64) {
-        if self.last.as_ref().is_some_and(|last| last.ordinal != ordinal) {
-            self.last = None;
-        }
+    /// The log went on unseen. The newest post may be another one: one of the readers asks the owner,
+    /// and what it is told is pushed to all.
+    pub(super) fn jump(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Whether the owner has to be asked; whoever is told so asks.
+    pub(super) fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.is_stale)
     }
 
     /// Entries were blanked; answers whether the newest post was among them.
@@ -102,6 +108,12 @@ impl Glance {
                 true
             }
         }
+    }
+
+    /// Another log: what was known of the old one says nothing.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
+        self.seeded = 0;
     }
 
     /// Something changed: it is pushed at `max(now, last push + interval)`.

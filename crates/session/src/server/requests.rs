@@ -26,6 +26,8 @@ const RETRY_MS: u64 = 1_000;
 pub(super) enum Kind {
     Attach { slot: u16, join: u32, is_wide: bool },
     Summary { slot: u16, join: u32 },
+    /// A summary for all who read it here.
+    Refresh { slot: u16, join: u32 },
     Publish(RoomName),
     Signal,
     Mark(RoomName),
@@ -37,7 +39,9 @@ pub(super) enum Kind {
 impl Kind {
     fn slot(&self) -> Option<u16> {
         match self {
-            Kind::Attach { slot, .. } | Kind::Summary { slot, .. } => Some(*slot),
+            Kind::Attach { slot, .. }
+            | Kind::Summary { slot, .. }
+            | Kind::Refresh { slot, .. } => Some(*slot),
             _ => None,
         }
     }
@@ -350,6 +354,11 @@ impl Session {
                 };
                 self.not_attached(now, (slot, join, r#ref), why, logs);
             }
+            (Kind::Refresh { slot, join }, Answer::Summary(summary)) => {
+                self.refreshed(now, (slot, join), &summary, logs);
+            }
+            // The next post tells everybody anyway.
+            (Kind::Refresh { .. }, _) => {}
             (Kind::OneOf(room), answer) => self.collect(now, room, answer, logs),
             (kind, answer) => self.told(now, r#ref, kind, answer, logs),
         }

@@ -474,6 +474,21 @@ impl Session {
         self.say(now, r#ref, says, logs);
     }
 
+    /// The owner's answer to a question that was asked for all who read the summary.
+    pub(super) fn refreshed(
+        &mut self,
+        now: Now,
+        (slot, join): (u16, u32),
+        summary: &Summary,
+        logs: &mut Logs,
+    ) {
+        if let Some(joined) = self.rooms.get(slot)
+            && joined.join == join
+        {
+            logs.refresh_summary(now, joined.room, summary);
+        }
+    }
+
     /// The owner says no to a subscribe.
     pub(super) fn not_attached(
         &mut self,
@@ -512,7 +527,14 @@ impl Session {
         if self.rooms.at(slot).state == State::Live && !self.agrees(now, slot, logs) {
             return;
         }
-        if self.rooms.at(slot).is_behind(logs) {
+        let joined = self.rooms.at(slot);
+        let is_behind = joined.is_behind(logs);
+        if joined.state == State::Glancing && logs.take_stale_summary(joined.room) {
+            let kind = Kind::Refresh { slot, join: joined.join };
+            let name = logs.room(joined.room).name().clone();
+            self.ask(now, name, AskBody::Summary, Some((kind, 0)), logs);
+        }
+        if is_behind {
             self.rooms.push_ready(slot);
         }
     }

@@ -14,13 +14,27 @@ const SEED_BYTES_MAX: usize = 2_048;
 /// The inputs of an extension in all these folders.
 fn seeds(folders: &[&str], extension: &str) -> Vec<Vec<u8>> {
     let found = folders.iter().flat_map(|folder| files(folder, extension));
-    found.map(|(_, bytes)| bytes).filter(|bytes| bytes.len() <= SEED_BYTES_MAX).collect()
+    found
+        .map(|(_, bytes)| bytes)
+        .filter(|bytes| bytes.len() <= SEED_BYTES_MAX)
+        .collect()
 }
 
 fn client_seeds(encoding: Encoding) -> Vec<Vec<u8>> {
     match encoding {
-        Encoding::Json => seeds(&["client", "spellings/client", "invalid", "../../fuzz/corpus/client_json"], "json"),
-        Encoding::Proto => seeds(&["client", "invalid", "../../fuzz/corpus/client_proto"], "binpb"),
+        Encoding::Json => seeds(
+            &[
+                "client",
+                "spellings/client",
+                "invalid",
+                "../../fuzz/corpus/client_json",
+            ],
+            "json",
+        ),
+        Encoding::Proto => seeds(
+            &["client", "invalid", "../../fuzz/corpus/client_proto"],
+            "binpb",
+        ),
     }
 }
 
@@ -40,7 +54,12 @@ fn mutated(random: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.u8(..8),
             1 if at < bytes.len() => bytes[at] = random.u8(..),
             2 => bytes.truncate(at),
-            3 => bytes.insert(at, *random.choice(b"\0\x7f\x80\xff{}[]\",:0\\").expect("not empty")),
+            3 => bytes.insert(
+                at,
+                *random
+                    .choice(b"\0\x7f\x80\xff{}[]\",:0\\")
+                    .expect("not empty"),
+            ),
             4 if at < bytes.len() => drop(bytes.remove(at)),
             5 => {
                 let other = random.choice(seeds).expect("there are seeds");
@@ -61,7 +80,9 @@ fn no_bytes_from_a_client_break_the_codec() {
     let mut random = Rng::with_seed(0x5EED);
     for encoding in [Encoding::Json, Encoding::Proto] {
         let seeds = client_seeds(encoding);
-        seeds.iter().for_each(|seed| holds_for_a_client(encoding, seed));
+        seeds
+            .iter()
+            .for_each(|seed| holds_for_a_client(encoding, seed));
         for _ in 0..MUTATIONS / 2 {
             holds_for_a_client(encoding, &mutated(&mut random, &seeds));
         }
@@ -73,7 +94,9 @@ fn no_bytes_from_a_server_break_the_codec() {
     let mut random = Rng::with_seed(0x5EED);
     for encoding in [Encoding::Json, Encoding::Proto] {
         let seeds = server_seeds(encoding);
-        seeds.iter().for_each(|seed| holds_for_a_server(encoding, seed));
+        seeds
+            .iter()
+            .for_each(|seed| holds_for_a_server(encoding, seed));
         for _ in 0..MUTATIONS / 10 {
             holds_for_a_server(encoding, &mutated(&mut random, &seeds));
         }
@@ -82,16 +105,34 @@ fn no_bytes_from_a_server_break_the_codec() {
 
 #[test]
 fn a_frame_of_the_greatest_size_that_only_nests_is_an_error() {
-    for opening in ["[", "{\"a\":", "{\"publish\":", "{\"signal\":{\"data\":{\"a\":"] {
+    for opening in [
+        "[",
+        "{\"a\":",
+        "{\"publish\":",
+        "{\"signal\":{\"data\":{\"a\":",
+    ] {
         let deep = opening.repeat(model::limits::HELLO_BYTES_MAX / opening.len());
-        assert!(decode_client(Encoding::Json, deep.as_bytes()).is_err(), "{opening}");
+        assert!(
+            decode_client(Encoding::Json, deep.as_bytes()).is_err(),
+            "{opening}"
+        );
     }
-    let mut message = Vec::new();
-    while message.len() < model::limits::FRAME_BYTES_MAX {
-        let inner = std::mem::take(&mut message);
-        crate::codec::fields::put_bytes(&mut message, 6, &inner); // ClientFrame.publish, Value.list …
+    let put = |number: u32, inner: &[u8]| {
+        let mut message = Vec::new();
+        crate::codec::fields::put_bytes(&mut message, number, inner);
+        message
+    };
+    let mut value = vec![0x08, 0]; // null
+    while value.len() < model::limits::FRAME_BYTES_MAX {
+        value = put(6, &put(1, &value)); // Value.list, ListValue.values
     }
-    assert!(decode_client(Encoding::Proto, &message).is_err());
+    let member = [put(1, b"a"), put(2, &value)].concat();
+    let frame = put(7, &put(3, &put(1, &member))); // ClientFrame.signal, Signal.data, Struct.fields
+    let unreadable = decode_client(Encoding::Proto, &frame).expect_err("too deep");
+    assert!(
+        unreadable.message.contains("recursion limit"),
+        "{unreadable}"
+    );
 }
 
 #[test]
@@ -100,10 +141,29 @@ fn a_hello_of_a_thousand_faults_is_one_refusal() {
         let rooms = vec!["{}"; rooms].join(",");
         format!(r#"{{"ref":1,"hello":{{"name":"Ann","subscribe":[{{"room":"lobby"}},{rooms}]}}}}"#)
     };
-    let says = |rooms| decode_client(Encoding::Json, hello(rooms).as_bytes()).expect("readable").says;
-    let ClientSays::Hello(few) = says(100) else { panic!("refused") };
+    let says = |rooms| {
+        decode_client(Encoding::Json, hello(rooms).as_bytes())
+            .expect("readable")
+            .says
+    };
+    let ClientSays::Hello(few) = says(100) else {
+        panic!("refused")
+    };
     assert_eq!((few.subscribe.len(), few.faulty.len()), (1, 100));
-    assert_eq!(few.faulty[0], (String::new(), "hello.subscribe[1].room is missing".to_owned()));
-    let ClientSays::Faulty(refusal) = says(1_000) else { panic!("taken") };
-    assert!(refusal.message.starts_with("hello.subscribe has more than 100 entries"), "{refusal:?}");
+    assert_eq!(
+        few.faulty[0],
+        (
+            String::new(),
+            "hello.subscribe[1].room is missing".to_owned()
+        )
+    );
+    let ClientSays::Faulty(refusal) = says(1_000) else {
+        panic!("taken")
+    };
+    assert!(
+        refusal
+            .message
+            .starts_with("hello.subscribe has more than 100 entries"),
+        "{refusal:?}"
+    );
 }

@@ -15,7 +15,9 @@ fn manual() -> String {
 /// The rows of a table in the manual: lines of a number and a word, below its heading.
 fn table(heading: &str) -> BTreeMap<u32, String> {
     let manual = manual();
-    let lines = manual.lines().map(|line| line.trim_start_matches("//").trim());
+    let lines = manual
+        .lines()
+        .map(|line| line.trim_start_matches("//").trim());
     lines
         .skip_while(|line| !line.starts_with(&format!("{heading}:")))
         .skip(1)
@@ -29,19 +31,27 @@ fn table(heading: &str) -> BTreeMap<u32, String> {
 
 #[test]
 fn the_manual_lists_every_code_and_no_other() {
-    let refused = RefusalCode::ALL.iter().map(|row| (row.code(), row.reason().to_owned()));
+    let refused = RefusalCode::ALL
+        .iter()
+        .map(|row| (row.code(), row.reason().to_owned()));
     assert_eq!(table("REFUSED"), refused.collect());
-    let unsubscribed = UnsubscribedCode::ALL.iter().map(|row| (row.code(), row.reason().to_owned()));
+    let unsubscribed = UnsubscribedCode::ALL
+        .iter()
+        .map(|row| (row.code(), row.reason().to_owned()));
     assert_eq!(table("UNSUBSCRIBED"), unsubscribed.collect());
-    let ends = EndCode::ALL.iter().map(|row| (row.code(), row.reason().to_owned()));
+    let ends = EndCode::ALL
+        .iter()
+        .map(|row| (row.code(), row.reason().to_owned()));
     assert_eq!(table("END"), ends.collect());
 }
 
 #[test]
 fn the_manual_names_the_limits_that_hold() {
     let manual = manual();
-    let words: Vec<&str> =
-        manual.lines().map(|line| line.trim().trim_start_matches("//").trim()).collect();
+    let words: Vec<&str> = manual
+        .lines()
+        .map(|line| line.trim().trim_start_matches("//").trim())
+        .collect();
     let manual = words.join(" ");
     let usual = Limits::default();
     let kib = |bytes: usize| bytes / 1024;
@@ -50,7 +60,11 @@ fn the_manual_names_the_limits_that_hold() {
         format!("`hello` {} KiB", kib(limits::HELLO_BYTES_MAX)),
         format!("{} rooms a session", usual.rooms_per_session_max),
         format!("text {} KiB", kib(limits::TEXT_BYTES_MAX)),
-        format!("`data` {} KiB, {} deep", kib(limits::DATA_BYTES_MAX), limits::DATA_DEPTH_MAX),
+        format!(
+            "`data` {} KiB, {} deep",
+            kib(limits::DATA_BYTES_MAX),
+            limits::DATA_DEPTH_MAX
+        ),
         format!(
             "a snapshot or page {} KiB or {} posts",
             kib(limits::PAGE_BYTES_MAX),
@@ -65,13 +79,26 @@ fn the_manual_names_the_limits_that_hold() {
         format!("within {} seconds", usual.hello_within_ms / 1000),
         format!("{} seconds of silence", usual.idle_ms / 1000),
         format!("absent: {}.", usual.recent_default),
-        format!("the last {} entries are checked", grouped(limits::DEDUP_DEFAULT_ENTRIES)),
+        format!(
+            "the last {} entries are checked",
+            grouped(limits::DEDUP_DEFAULT_ENTRIES)
+        ),
         format!("at most {} raw entries", grouped(usual.replay_max)),
         format!("\"heartbeatMs\":{}", usual.heartbeat_ms),
-        format!("what others are told about this user while present; at most {} bytes", limits::PRESENCE_DATA_BYTES_MAX),
-        format!("such as `typing`; at most {} bytes", limits::SIGNAL_TYPE_BYTES_MAX),
+        format!(
+            "what others are told about this user while present; at most {} bytes",
+            limits::PRESENCE_DATA_BYTES_MAX
+        ),
+        format!(
+            "such as `typing`; at most {} bytes",
+            limits::SIGNAL_TYPE_BYTES_MAX
+        ),
         format!("At most {} KiB.", kib(limits::SIGNAL_DATA_BYTES_MAX)),
-        format!("Posts, at most {}; absent: {}.", limits::PAGE_POSTS_MAX, usual.recent_default),
+        format!(
+            "Posts, at most {}; absent: {}.",
+            limits::PAGE_POSTS_MAX,
+            usual.recent_default
+        ),
     ] {
         let holds = manual.to_lowercase().contains(&sentence.to_lowercase());
         assert!(holds, "frames.proto does not say: {sentence}");
@@ -90,7 +117,12 @@ fn grouped(number: u64) -> String {
 pub(super) fn members_of(message: &str) -> Vec<String> {
     let set = prost_types::FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).expect("our own");
     let mut messages = set.file.into_iter().flat_map(|file| file.message_type);
-    let found = messages.find(|found| found.name() == message).expect(message);
-    let members = found.field.into_iter().filter(|field| field.oneof_index.is_some());
+    let found = messages
+        .find(|found| found.name() == message)
+        .expect(message);
+    let members = found
+        .field
+        .into_iter()
+        .filter(|field| field.oneof_index.is_some());
     members.map(|field| field.json_name().to_owned()).collect()
 }

@@ -1,7 +1,7 @@
 //! A shard for tests: one `Logs`, sessions with sockets that take as much as a test lets them, and a
 //! text encoding that can be read back.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
+
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use session::server::{Action, AskNo, Identity, IdentityFault, Next, Session, Sli
 
 /// Frames as text: `encoding word room numbers…`, in WebSocket messages.
 #[derive(Debug, Default)]
-pub struct Text;
+pub(crate) struct Text;
 
 /// One message with an unmasked WebSocket header.
-pub fn websocket(body: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn websocket(body: &[u8], out: &mut Vec<u8>) {
     out.push(0x82);
     match body.len() {
         n @ 0..126 => out.push(n as u8),
@@ -111,26 +111,26 @@ fn words(says: &Says) -> String {
 
 /// One message as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Read {
+pub(crate) struct Read {
     /// Where it began in the stream.
-    pub at: usize,
+    pub(crate) at: usize,
     /// Its words, without the encoding.
-    pub words: Vec<String>,
+    pub(crate) words: Vec<String>,
 }
 
 impl Read {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.words.join(" ")
     }
 }
 
 /// The client's end of a connection.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     /// Bytes that are taken before the socket is full.
-    pub window: usize,
-    pub written: usize,
-    pub writes: u64,
+    pub(crate) window: usize,
+    pub(crate) written: usize,
+    pub(crate) writes: u64,
     buffer: Vec<u8>,
     encoding: &'static str,
 }
@@ -165,39 +165,39 @@ impl Socket {
     }
 }
 
-pub struct Peer {
-    pub session: Session,
-    pub socket: Socket,
-    pub closed: Option<EndCode>,
-    pub read: Vec<Read>,
+pub(crate) struct Peer {
+    pub(crate) session: Session,
+    pub(crate) socket: Socket,
+    pub(crate) closed: Option<EndCode>,
+    pub(crate) read: Vec<Read>,
 }
 
 /// One shard and its surroundings, on a clock that only the test moves.
-pub struct Shard {
-    pub now: Now,
-    pub logs: Logs,
-    pub frames: Arc<Counted<Text>>,
-    pub peers: BTreeMap<SessionKey, Peer>,
-    pub requests: VecDeque<Request>,
-    pub asks: VecDeque<(SessionKey, AskNo, Box<Ask>)>,
+pub(crate) struct Shard {
+    pub(crate) now: Now,
+    pub(crate) logs: Logs,
+    pub(crate) frames: Arc<Counted<Text>>,
+    pub(crate) peers: BTreeMap<SessionKey, Peer>,
+    pub(crate) requests: VecDeque<Request>,
+    pub(crate) asks: VecDeque<(SessionKey, AskNo, Box<Ask>)>,
     /// Members that looked.
-    pub looks: u64,
+    pub(crate) looks: u64,
     next_key: u32,
 }
 
-pub fn room(name: &str) -> RoomName {
+pub(crate) fn room(name: &str) -> RoomName {
     RoomName::new(name).unwrap()
 }
 
-pub fn log_id(name: &str) -> LogId {
+pub(crate) fn log_id(name: &str) -> LogId {
     LogId::new(name).unwrap()
 }
 
-pub fn user(id: &str) -> User {
+pub(crate) fn user(id: &str) -> User {
     User { id: UserId::new(id).unwrap(), name: id.to_owned(), data: Bytes::new() }
 }
 
-pub fn identity(id: &str, roles: Roles) -> Identity {
+pub(crate) fn identity(id: &str, roles: Roles) -> Identity {
     Identity {
         user: user(id),
         session: SessionId::new(&format!("s{id}")).unwrap(),
@@ -209,7 +209,7 @@ pub fn identity(id: &str, roles: Roles) -> Identity {
     }
 }
 
-pub fn subscribe(name: &str, after: Option<(&str, Seq)>) -> Subscribe {
+pub(crate) fn subscribe(name: &str, after: Option<(&str, Seq)>) -> Subscribe {
     Subscribe {
         room: room(name),
         after: after.map(|(log, seq)| Position { log: log_id(log), seq }),
@@ -219,7 +219,7 @@ pub fn subscribe(name: &str, after: Option<(&str, Seq)>) -> Subscribe {
     }
 }
 
-pub fn publish(name: &str, id: &str) -> Publish {
+pub(crate) fn publish(name: &str, id: &str) -> Publish {
     let digest = Digest::default();
     let (target, key, remove, body) = (0, String::new(), false, Bytes::new());
     let content = Content { kind: ContentKind::Post, target, key, remove, digest, body };
@@ -228,11 +228,11 @@ pub fn publish(name: &str, id: &str) -> Publish {
 }
 
 /// The entry `seq` of a room whose entries are all posts.
-pub fn entry(name: &str, log: &str, seq: Seq) -> Entry {
+pub(crate) fn entry(name: &str, log: &str, seq: Seq) -> Entry {
     entry_of(name, log, seq, seq, ContentKind::Post, "text")
 }
 
-pub fn entry_of(
+pub(crate) fn entry_of(
     name: &str,
     log: &str,
     seq: Seq,
@@ -243,20 +243,20 @@ pub fn entry_of(
     Entry { seq, ordinal, kind, payload: Bytes::from(format!("{name} {log} {seq} {text}")) }
 }
 
-pub fn info(log: &str, first: Seq, head: Seq) -> RoomInfo {
+pub(crate) fn info(log: &str, first: Seq, head: Seq) -> RoomInfo {
     RoomInfo { log: log_id(log), first, head, ordinal: head }
 }
 
-pub fn watching(watch: u64, info: RoomInfo, presence: Option<Roster>) -> Fed {
+pub(crate) fn watching(watch: u64, info: RoomInfo, presence: Option<Roster>) -> Fed {
     Fed::Watching { watch, fence: watch, info, presence }
 }
 
-pub fn entries(name: &str, log: &str, seqs: std::ops::RangeInclusive<Seq>) -> Fed {
+pub(crate) fn entries(name: &str, log: &str, seqs: std::ops::RangeInclusive<Seq>) -> Fed {
     let entries = seqs.map(|seq| entry(name, log, seq)).collect();
     Fed::Entries { watch: 1, log: log_id(log), entries }
 }
 
-pub fn subscription(log: &str, head: Seq, catchup: Catchup) -> Answer {
+pub(crate) fn subscription(log: &str, head: Seq, catchup: Catchup) -> Answer {
     Answer::Subscribed(Subscription {
         log: log_id(log),
         first: head.min(1),
@@ -269,17 +269,17 @@ pub fn subscription(log: &str, head: Seq, catchup: Catchup) -> Answer {
     })
 }
 
-pub fn resumed(log: &str, head: Seq, missed: u64) -> Answer {
+pub(crate) fn resumed(log: &str, head: Seq, missed: u64) -> Answer {
     subscription(log, head, Catchup::Resumed { missed })
 }
 
-pub fn snapshot(log: &str, head: Seq, reason: SnapshotReason) -> Answer {
+pub(crate) fn snapshot(log: &str, head: Seq, reason: SnapshotReason) -> Answer {
     let page = Page { as_of: head, ..Page::default() };
     subscription(log, head, Catchup::Snapshot(Snapshot { reason, page }))
 }
 
 impl Shard {
-    pub fn new(limits: Limits) -> Shard {
+    pub(crate) fn new(limits: Limits) -> Shard {
         let frames = Arc::new(Counted::new(Text));
         Shard {
             now: Now { mono_us: 1_000_000_000, wall_ms: 1_700_000_000_000 },
@@ -293,7 +293,7 @@ impl Shard {
         }
     }
 
-    pub fn connect(&mut self, wire: WireKind) -> SessionKey {
+    pub(crate) fn connect(&mut self, wire: WireKind) -> SessionKey {
         let key = SessionKey(self.next_key);
         self.next_key += 1;
         let seed = Seed::new(u64::from(self.next_key));
@@ -304,11 +304,11 @@ impl Shard {
     }
 
     /// A session that is open, with these rooms in its hello.
-    pub fn open(&mut self, id: &str, rooms: Vec<Subscribe>) -> SessionKey {
+    pub(crate) fn open(&mut self, id: &str, rooms: Vec<Subscribe>) -> SessionKey {
         self.open_with(WireKind::WebSocketJson, identity(id, Roles::open()), rooms)
     }
 
-    pub fn open_with(
+    pub(crate) fn open_with(
         &mut self,
         wire: WireKind,
         identity: Identity,
@@ -320,43 +320,43 @@ impl Shard {
         key
     }
 
-    pub fn hello(&mut self, key: SessionKey, rooms: Vec<Subscribe>) {
+    pub(crate) fn hello(&mut self, key: SessionKey, rooms: Vec<Subscribe>) {
         let hello = Hello { name: Some("x".into()), subscribe: rooms, ..Hello::default() };
         self.say(key, 1, ClientSays::Hello(Box::new(hello)));
     }
 
-    pub fn identify(&mut self, key: SessionKey, result: Result<Identity, IdentityFault>) {
+    pub(crate) fn identify(&mut self, key: SessionKey, result: Result<Identity, IdentityFault>) {
         let peer = self.peers.get_mut(&key).unwrap();
         peer.session.handle_identity(self.now, result, &mut self.logs);
         self.turn();
     }
 
-    pub fn say(&mut self, key: SessionKey, r#ref: u32, says: ClientSays) {
+    pub(crate) fn say(&mut self, key: SessionKey, r#ref: u32, says: ClientSays) {
         let frame = ClientFrame { r#ref, says };
         let peer = self.peers.get_mut(&key).unwrap();
         peer.session.handle_frame(self.now, Ok(frame), &mut self.logs);
         self.turn();
     }
 
-    pub fn fed(&mut self, name: &str, fed: Fed) {
+    pub(crate) fn fed(&mut self, name: &str, fed: Fed) {
         self.logs.handle_fed(self.now, &room(name), fed);
         self.turn();
     }
 
-    pub fn segment(&mut self, segment: &Segment, result: Result<Vec<Entry>, SegmentFault>) {
+    pub(crate) fn segment(&mut self, segment: &Segment, result: Result<Vec<Entry>, SegmentFault>) {
         let frames = result.map(|entries| session::log::Frame::share(&entries, &*self.frames));
         self.logs.handle_segment(self.now, segment, frames);
         self.turn();
     }
 
-    pub fn answer(&mut self, key: SessionKey, no: AskNo, answer: Answer) {
+    pub(crate) fn answer(&mut self, key: SessionKey, no: AskNo, answer: Answer) {
         let peer = self.peers.get_mut(&key).unwrap();
         peer.session.handle_answer(self.now, no, answer, &mut self.logs);
         self.turn();
     }
 
     /// Answers the oldest ask that is of `key` and that `answer` answers.
-    pub fn reply(&mut self, key: SessionKey, answer: impl Fn(&Ask) -> Option<Answer>) -> bool {
+    pub(crate) fn reply(&mut self, key: SessionKey, answer: impl Fn(&Ask) -> Option<Answer>) -> bool {
         let asks = self.asks.iter().enumerate();
         let found = asks
             .filter(|(_, (of, ..))| *of == key)
@@ -368,7 +368,7 @@ impl Shard {
     }
 
     /// Answers the oldest attach of `key`.
-    pub fn attached(&mut self, key: SessionKey, answer: Answer) {
+    pub(crate) fn attached(&mut self, key: SessionKey, answer: Answer) {
         let replied = self.reply(key, |ask| {
             matches!(ask.body, AskBody::Attach { .. }).then(|| answer.clone())
         });
@@ -376,7 +376,7 @@ impl Shard {
     }
 
     /// The segments that are asked for, oldest first.
-    pub fn fetches(&mut self) -> Vec<Segment> {
+    pub(crate) fn fetches(&mut self) -> Vec<Segment> {
         let mut fetches = Vec::new();
         self.requests.retain(|request| match request {
             Request::Fetch(segment) => {
@@ -389,7 +389,7 @@ impl Shard {
     }
 
     /// Serves every fetch from a log whose entries are all posts, until there is none.
-    pub fn serve(&mut self, head: Seq) -> usize {
+    pub(crate) fn serve(&mut self, head: Seq) -> usize {
         let mut served = 0;
         loop {
             let fetches = self.fetches();
@@ -407,7 +407,7 @@ impl Shard {
         }
     }
 
-    pub fn after_ms(&mut self, ms: u64) {
+    pub(crate) fn after_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         self.logs.handle_timeout(self.now);
         for peer in self.peers.values_mut() {
@@ -416,7 +416,7 @@ impl Shard {
         self.turn();
     }
 
-    pub fn close(&mut self, key: SessionKey) {
+    pub(crate) fn close(&mut self, key: SessionKey) {
         let mut peer = self.peers.remove(&key).unwrap();
         peer.session.handle_closed(self.now, &mut self.logs);
         while let Some(action) = peer.session.poll_action() {
@@ -428,7 +428,7 @@ impl Shard {
     }
 
     /// What a shard does until nothing is left to do.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         loop {
             let mut is_idle = true;
             while let Some(request) = self.logs.poll_request() {
@@ -460,13 +460,13 @@ impl Shard {
     }
 
     /// What `key` has read since it was asked last, as text.
-    pub fn reads(&mut self, key: SessionKey) -> Vec<String> {
+    pub(crate) fn reads(&mut self, key: SessionKey) -> Vec<String> {
         std::mem::take(&mut self.peers.get_mut(&key).unwrap().read).iter().map(Read::text).collect()
     }
 }
 
 /// Writes what the socket takes, at most `most` bytes a write; answers whether anything was written.
-pub fn transmit(now: Now, peer: &mut Peer, logs: &mut Logs, most: usize) -> bool {
+pub(crate) fn transmit(now: Now, peer: &mut Peer, logs: &mut Logs, most: usize) -> bool {
     let mut wrote = false;
     let is_grpc = peer.session.wire() == WireKind::Grpc;
     while peer.socket.window > 0 {
@@ -504,7 +504,7 @@ pub fn transmit(now: Now, peer: &mut Peer, logs: &mut Logs, most: usize) -> bool
 }
 
 /// The numbers of the messages of one room among what was read.
-pub fn seqs(reads: &[String], name: &str) -> Vec<Seq> {
+pub(crate) fn seqs(reads: &[String], name: &str) -> Vec<Seq> {
     let messages = reads.iter().filter_map(|text| text.strip_prefix("message "));
     messages
         .filter_map(|text| {
@@ -514,6 +514,6 @@ pub fn seqs(reads: &[String], name: &str) -> Vec<Seq> {
         .collect()
 }
 
-pub const fn segments_of(first: Seq, last: Seq) -> u64 {
+pub(crate) const fn segments_of(first: Seq, last: Seq) -> u64 {
     last / SEGMENT_ENTRIES - first / SEGMENT_ENTRIES + 1
 }

@@ -1,10 +1,8 @@
 //! Reading a room: join, resume, lag, trim, erase, a new log, a new owner.
 
-mod support;
-
 use model::*;
 use session::log::{Request, SegmentFault, WireKind};
-use support::*;
+use crate::shard::*;
 
 fn small() -> Limits {
     Limits { log_entries_max: 100, ..Limits::default() }

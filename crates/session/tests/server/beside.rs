@@ -1,0 +1,177 @@
+//! What travels beside the log: presence, signals, summaries.
+
+use bytes::Bytes;
+use model::*;
+use session::log::{SessionKey, WireKind};
+
+use crate::shard::*;
+
+fn roster(ids: &[&str]) -> Roster {
+    Roster { count: ids.len() as u64, users: ids.iter().map(|id| user(id)).collect() }
+}
+
+fn arrival(id: &str, count: u64) -> Fed {
+    let change = PresenceChange::Delta { count, arrived: vec![user(id)], departed: vec![] };
+    Fed::Presence { watch: 1, change }
+}
+
+fn signal(kind: &str) -> Fed {
+    Fed::Signal { watch: 1, from: user("bob"), kind: kind.into(), data: Bytes::new() }
+}
+
+fn reader(shard: &mut Shard, id: &str, rights: Rights) -> SessionKey {
+    let identity = identity(id, Roles(vec![("*".into(), rights)]));
+    let key = shard.open_with(WireKind::WebSocketJson, identity, vec![subscribe("r", None)]);
+    shard.attached(key, snapshot("L", 10, SnapshotReason::New));
+    key
+}
+
+#[test]
+fn subscribed_states_who_is_present_and_changes_count_on_from_there() {
+    let mut shard = Shard::new(Limits::default());
+    let ann = reader(&mut shard, "ann", Rights::OPEN);
+    shard.fed("r", watching(1, info("L", 1, 10), Some(roster(&["ann"]))));
+    shard.fed("r", arrival("bob", 2));
+    let bob = reader(&mut shard, "bob", Rights::OPEN);
+    shard.fed("r", arrival("cid", 3));
+    let reads = shard.reads(ann);
+    assert_eq!(reads[1], "subscribed r L/10 snapshot new - 0", "while collecting it is left out");
+    let pushes = [
+        "presence r 1 full 1 [ann] 0",
+        "presence r 2 delta 2 [bob] [] 0",
+        "presence r 3 delta 3 [cid] [] 0",
+    ];
+    assert_eq!(reads[2..], pushes);
+    let reads = shard.reads(bob);
+    assert_eq!(reads[1], "subscribed r L/10 snapshot new 2:2:[ann,bob] 0");
+    assert_eq!(reads[2..], pushes[2..]);
+}
+
+#[test]
+fn presence_is_for_those_who_may_see_it_and_signals_for_all_readers() {
+    let mut shard = Shard::new(Limits::default());
+    let read = Rights::NONE.with(Right::Read);
+    let ann = reader(&mut shard, "ann", read);
+    shard.fed("r", watching(1, info("L", 1, 10), Some(roster(&["ann"]))));
+    shard.reads(ann);
+    shard.fed("r", arrival("bob", 2));
+    shard.fed("r", signal("typing"));
+    assert_eq!(shard.reads(ann), ["signal r bob typing 0"]);
+    // With the right comes the whole roster.
+    shard.say(ann, 2, ClientSays::Authenticate { token: "x".into() });
+    shard.identify(ann, Ok(identity("ann", Roles::open())));
+    let want = ["authenticated None 2", "rights r 15 0", "presence r 2 full 2 [ann,bob] 0"];
+    assert_eq!(shard.reads(ann), want);
+}
+
+#[test]
+fn who_falls_behind_the_ring_gets_one_full_roster_and_the_signals_are_gone() {
+    let mut shard = Shard::new(Limits::default());
+    let ann = reader(&mut shard, "ann", Rights::OPEN);
+    shard.fed("r", watching(1, info("L", 1, 10), Some(roster(&["ann"]))));
+    shard.reads(ann);
+    shard.peers.get_mut(&ann).unwrap().socket.window = 0;
+    shard.fed("r", arrival("bob", 2));
+    (0..100).for_each(|_| shard.fed("r", signal("typing")));
+    shard.fed("r", entries("r", "L", 11..=11));
+    shard.peers.get_mut(&ann).unwrap().socket.window = usize::MAX;
+    shard.turn();
+    let want = ["presence r 2 full 2 [ann,bob] 0", "message r L 11 text"];
+    assert_eq!(shard.reads(ann), want);
+    shard.fed("r", arrival("cid", 3));
+    assert_eq!(shard.reads(ann), ["presence r 3 delta 3 [cid] [] 0"]);
+}
+
+fn list(shard: &mut Shard, id: &str) -> SessionKey {
+    let wish = Subscribe { summary: true, ..subscribe("r", None) };
+    shard.open(id, vec![wish])
+}
+
+fn last(seq: Seq, text: &str) -> FoldedPost {
+    let payload = entry_of("r", "L", seq, seq, ContentKind::Post, text).payload;
+    FoldedPost { payload, edit: None, reactions: vec![] }
+}
+
+fn summary(head: Seq) -> Answer {
+    let mark = Some(Mark { seq: 4, ordinal: 4 });
+    let last = Some(last(head, "text"));
+    Answer::Summary(Summary { log: log_id("L"), head, ordinal: head, mark, last })
+}
+
+#[test]
+fn a_list_is_told_of_a_room_at_most_once_a_second() {
+    let mut shard = Shard::new(Limits::default());
+    let readers: Vec<_> = (0..10).map(|n| list(&mut shard, &format!("u{n}"))).collect();
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    for reader in &readers {
+        assert!(shard.reply(*reader, |_| Some(summary(10))));
+        assert_eq!(shard.reads(*reader)[1], "summary r 10 10 r_L_10_text 0");
+    }
+    for seq in 11..=50 {
+        shard.fed("r", entries("r", "L", seq..=seq));
+        shard.now = shard.now.plus_ms(10);
+    }
+    shard.after_ms(600);
+    let reaction = entry_of("r", "L", 51, 50, ContentKind::Reaction, "x");
+    shard.fed("r", Fed::Entries { watch: 1, log: log_id("L"), entries: vec![reaction] });
+    shard.after_ms(1_000);
+    for reader in &readers {
+        let want = [
+            "summary r 11 11 r_L_11_text 0",
+            "summary r 50 50 r_L_50_text 0",
+            "summary r 51 50 r_L_50_text 0",
+        ];
+        assert_eq!(shard.reads(*reader), want);
+    }
+    let asks = shard.asks.iter().filter(|(.., ask)| matches!(ask.body, AskBody::Attach { .. }));
+    assert_eq!(asks.count(), 0, "nobody became present");
+}
+
+#[test]
+fn an_erased_post_is_blank_in_the_list() {
+    let mut shard = Shard::new(Limits::default());
+    let ann = list(&mut shard, "ann");
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    shard.reply(ann, |_| Some(summary(10)));
+    let tombstone = entry_of("r", "L", 10, 10, ContentKind::Tombstone, "gone");
+    shard.fed("r", Fed::Erased { watch: 1, entries: vec![tombstone] });
+    assert_eq!(shard.reads(ann)[2], "summary r 10 10 r_L_10_gone 0");
+}
+
+#[test]
+fn after_a_new_owner_one_reader_asks_what_the_newest_post_is_and_all_are_told() {
+    let mut shard = Shard::new(Limits::default());
+    let readers: Vec<_> = (0..3).map(|n| list(&mut shard, &format!("u{n}"))).collect();
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    for reader in &readers {
+        shard.reply(*reader, |_| Some(summary(10)));
+        shard.reads(*reader);
+    }
+    shard.fed("r", watching(2, info("L", 1, 20), None));
+    assert_eq!(shard.asks.len(), 1);
+    let (asking, no, _) = shard.asks.pop_front().unwrap();
+    shard.answer(asking, no, summary(20));
+    for reader in readers {
+        assert_eq!(shard.reads(reader), ["summary r 20 20 r_L_20_text 0"]);
+    }
+}
+
+#[test]
+fn the_last_subscribe_decides_between_log_and_summary() {
+    let mut shard = Shard::new(Limits::default());
+    let ann = list(&mut shard, "ann");
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    shard.reply(ann, |_| Some(summary(10)));
+    shard.say(ann, 2, ClientSays::Subscribe(subscribe("r", Some(("L", 10)))));
+    shard.attached(ann, resumed("L", 10, 0));
+    shard.fed("r", entries("r", "L", 11..=11));
+    let reads = shard.reads(ann);
+    assert_eq!(reads[2..], ["subscribed r L/10 resumed 0 - 2", "message r L 11 text"]);
+    let wish = Subscribe { summary: true, ..subscribe("r", None) };
+    shard.say(ann, 3, ClientSays::Subscribe(wish));
+    assert!(shard.asks.iter().any(|(.., ask)| ask.body == AskBody::Detach { left: true }));
+    shard.reply(ann, |ask| (ask.body == AskBody::Summary).then(|| summary(11)));
+    shard.fed("r", entries("r", "L", 12..=12));
+    let want = ["summary r 11 11 r_L_11_text 3", "summary r 12 12 r_L_12_text 0"];
+    assert_eq!(shard.reads(ann), want);
+}
