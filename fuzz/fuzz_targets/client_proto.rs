@@ -9,4 +9,6 @@ use wire::codec;
 #[path = "../../proto/rust/codec/tests/property.rs"]
 mod property;
 
-fuzz_target!(|data: &[u8]| property::holds_for_a_client(model::Encoding::Proto, data));
+fuzz_target!(|data: &[u8]| {
+    property::holds_for_a_client(model::Encoding::Proto, data);
+});

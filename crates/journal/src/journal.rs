@@ -153,7 +153,7 @@ pub trait Journal: Send + Sync + 'static {
     ) -> BoxFuture<'_, Vec<Result<(), AppendError>>>;
 
     /// Drops the entries below `first` with their indexes, folds and reactions. Idempotent; reads
-    /// answer [`ReadError::Trimmed`] at once, disk space returns later.
+    /// answer [`ReadError::Trimmed`] at once, disk space returns when the engine rewrites its files.
     fn trim(
         &self,
         slot: SlotNo,
@@ -225,7 +225,8 @@ pub trait Journal: Send + Sync + 'static {
     /// Those of these slots that may no longer be written under the stated fence. Only reads.
     fn verify(&self, fences: &[(SlotNo, Fence)]) -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>>;
 
-    /// Rooms in the order of their names, of one slot or of all, behind `after`.
+    /// Rooms in the order of their names, of one slot or of all, behind `after`. Rooms that are
+    /// damaged are left out (and logged); every read of them says so.
     fn rooms(
         &self,
         slot: Option<SlotNo>,

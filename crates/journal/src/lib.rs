@@ -3,8 +3,8 @@
 //! Promises 1, 4 and 7 of the service rest here: what was answered "committed" survives the process,
 //! stays at its number, and cannot be joined by what a superseded owner writes. The port stands apart
 //! from the rooms so that rooms run over any engine, and apart from the engines so that fencing,
-//! density and folding are written once ([`judge`], [`read`], [`page`]) and every engine passes one
-//! suite ([`conformance`]).
+//! density and folding are written once (`judge`, `read`, `page`) and every engine passes one suite
+//! (`conformance`).
 //!
 //! # Invariants
 //! - An append passes only under the fence of the slot's last claim.

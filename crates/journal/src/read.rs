@@ -230,18 +230,26 @@ pub(crate) fn rooms(
         Some(slot) => (keys::slot_rooms(slot, after), keys::SLOT_ROOM_PREFIX),
         None => (keys::rooms(after), keys::ROOM_PREFIX),
     };
-    view.scan(Space::Meta, keys)
-        .take(limit)
-        .map(|row| {
-            let (key, _) = row?;
-            let room = keys::room_behind(&key, prefix).ok_or_else(|| format::unreadable(&key))?;
-            let row = room_row(view, &room)?.ok_or_else(|| format::unreadable(&key))?;
-            Ok(RoomEntry {
-                room,
-                slot: row.slot,
-                head: row.head,
-            })
+    let entry = |row: crate::store::Row| {
+        let (key, _) = row?;
+        let room = keys::room_behind(&key, prefix).ok_or_else(|| format::unreadable(&key))?;
+        let row = room_row(view, &room)?.ok_or_else(|| format::unreadable(&key))?;
+        Ok(RoomEntry {
+            room,
+            slot: row.slot,
+            head: row.head,
         })
+    };
+    view.scan(Space::Meta, keys)
+        .map(entry)
+        .filter(|entry| match entry {
+            Err(ReadError::Corrupt(why)) => {
+                tracing::error!(why, "a damaged room is left out of a walk over all rooms");
+                false
+            }
+            _ => true,
+        })
+        .take(limit)
         .collect()
 }
 

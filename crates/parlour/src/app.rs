@@ -23,6 +23,9 @@ use crate::settings::{Retention, Settings};
 const COME_BACK_MS: u64 = 1_000;
 const COME_BACK_SPREAD_MS: u64 = 1_000;
 
+/// What rooms get of a drain's time at least, however long sessions took.
+const ROOMS_WITHIN_MIN: Duration = Duration::from_millis(500);
+
 /// Runs until a signal, then drains. Exit 0 after a clean drain, 1 when something failed.
 #[must_use]
 pub fn run(settings: Settings) -> ExitCode {
@@ -95,7 +98,6 @@ async fn serve_until(app: App, mut stop: Stop) -> ExitCode {
 pub struct App {
     edge: Edge,
     room_server: RoomServer,
-    journal: Arc<Embedded>,
     drain_within: Duration,
     /// Where HTTP and WebSockets are.
     pub http: SocketAddr,
@@ -133,7 +135,7 @@ impl App {
             Arc::clone(&journal) as Arc<dyn Journal>,
             Arc::clone(&registry) as Arc<dyn cluster::Registry>,
             Clock::system(),
-            Seed::new(seed.next_u64()),
+            seed.next_u64(),
         );
         let channel = link::in_process(room_server.link_service());
         let owners = Owners { registry, dial: Arc::new(move |_: &NodeId| channel.clone()) };
@@ -159,7 +161,7 @@ impl App {
         let edge = Edge::start(config, node_id, owners, listeners, readiness, seed)
             .map_err(|error| format!("cannot start the shards: {error}"))?;
         let drain_within = Duration::from_millis(settings.drain_within_ms);
-        Ok(App { edge, room_server, journal, drain_within, http, grpc })
+        Ok(App { edge, room_server, drain_within, http, grpc })
     }
 
     /// The first lines: where it listens, and what to try next.
@@ -175,23 +177,24 @@ impl App {
         }
     }
 
-    /// Sessions first, then rooms, then the journal. Answers how many sessions were left behind.
+    /// Sessions first, then rooms; the journal closes when the last who uses it is gone. Answers how many sessions were left behind.
     pub async fn drain(self) -> usize {
         let deadline = tokio::time::Instant::now() + self.drain_within;
         let end = End::new(EndCode::Restarting).retry_after(COME_BACK_MS);
         let left = self.edge.drain(end, COME_BACK_SPREAD_MS, self.drain_within).await;
         let rest = deadline.saturating_duration_since(tokio::time::Instant::now());
-        self.room_server.drain(rest.max(Duration::from_millis(500))).await;
-        self.journal.close().await;
+        if !self.room_server.drain(rest.max(ROOMS_WITHIN_MIN)).await {
+            tracing::warn!("not all markers were written in time");
+        }
         left
     }
 }
 
 async fn open_journal(settings: &Settings) -> Result<Arc<Embedded>, String> {
-    let engine = journal::EmbeddedSettings {
+    let engine = journal::embedded::Settings {
         headroom_bytes: settings.headroom_bytes,
         erase_within: Duration::from_millis(settings.erase_within_ms),
-        ..journal::EmbeddedSettings::new(&settings.data, cluster::SLOTS_DEFAULT, cluster::SLOT_HASH)
+        ..journal::embedded::Settings::new(&settings.data, cluster::SLOTS_DEFAULT, cluster::SLOT_HASH)
     };
     let opened = tokio::task::spawn_blocking(move || Embedded::open(engine)).await;
     match opened {

@@ -2,14 +2,18 @@
 
 use std::process::ExitCode;
 
+use journal::embedded;
+
 use crate::cli::JournalCommand;
 
 /// `parlour journal …`.
 #[must_use]
 pub fn journal(command: JournalCommand) -> ExitCode {
     let reported = match &command {
-        JournalCommand::Check { dir } => journal::check(dir),
-        JournalCommand::Salvage { dir, new_dir } => journal::salvage(dir, new_dir),
+        JournalCommand::Check { dir } => embedded::check(dir),
+        JournalCommand::Salvage { dir, new_dir } => {
+            embedded::salvage(dir, new_dir, &|room| cluster::slot_of(room, cluster::SLOTS_DEFAULT))
+        },
     };
     match reported {
         Ok(report) => {

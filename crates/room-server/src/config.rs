@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use model::limits::PAGE_BYTES_MAX;
 use model::{Limits, NodeId};
 
 /// Reads of the journal that may run at once: more only wait for the same disk.
 pub const READS_DEFAULT: usize = 64;
 /// Reads for laggards that may run at once, apart from those that answer asks and appends.
 pub const SEGMENT_READS_DEFAULT: usize = 16;
+/// Bytes that may wait for one stream of an edge before it is ended: a second's worth of a fast link.
+pub const STREAM_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+/// An edge that reads at its pace must not lose its stream to a few answers.
+const STREAM_BYTES_LEAST: usize = 4 * PAGE_BYTES_MAX;
 /// Milliseconds between two rounds of retention.
 pub const RETENTION_INTERVAL_MS: u64 = 60_000;
 
@@ -24,6 +29,8 @@ pub struct Config {
     pub reads_max: usize,
     /// See [`SEGMENT_READS_DEFAULT`].
     pub segment_reads_max: usize,
+    /// See [`STREAM_BYTES_DEFAULT`].
+    pub stream_bytes_max: usize,
     /// What is kept of which rooms; the first rule whose pattern matches holds. Empty: everything.
     pub retention: Vec<RetentionRule>,
     /// See [`RETENTION_INTERVAL_MS`].
@@ -54,6 +61,7 @@ impl Config {
             slots: cluster::SLOTS_DEFAULT,
             reads_max: READS_DEFAULT,
             segment_reads_max: SEGMENT_READS_DEFAULT,
+            stream_bytes_max: STREAM_BYTES_DEFAULT,
             retention: Vec::new(),
             retention_interval_ms: RETENTION_INTERVAL_MS,
         }
@@ -78,6 +86,12 @@ impl Config {
             if value == 0 {
                 faults.push(format!("{name} must be more than 0"));
             }
+        }
+        if self.stream_bytes_max < STREAM_BYTES_LEAST {
+            faults.push(format!(
+                "stream_bytes_max ({}) must hold a few pages: at least {STREAM_BYTES_LEAST}",
+                self.stream_bytes_max
+            ));
         }
         for rule in &self.retention {
             rule.check(&mut faults);
@@ -120,9 +134,16 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let node = NodeId::new("n1").expect("valid");
         assert_eq!(Config::new(node.clone()).check(), Vec::<String>::new());
-        let rule = RetentionRule { age_ms: Some(0), ..RetentionRule::default() };
-        let bad =
-            Config { slots: 0, reads_max: 0, retention: vec![rule], ..Config::new(node) };
+        let rule = RetentionRule {
+            age_ms: Some(0),
+            ..RetentionRule::default()
+        };
+        let bad = Config {
+            slots: 0,
+            reads_max: 0,
+            retention: vec![rule],
+            ..Config::new(node)
+        };
         assert_eq!(bad.check().len(), 4, "{:?}", bad.check());
     }
 }

@@ -34,7 +34,8 @@ mod verify;
 pub use clock::Clock;
 pub use config::{
     Config, READS_DEFAULT, RETENTION_INTERVAL_MS, RetentionRule, SEGMENT_READS_DEFAULT,
+    STREAM_BYTES_DEFAULT,
 };
 pub use counters::Counts;
 pub use server::{LINK_MESSAGE_BYTES_MAX, RoomServer};
-pub use service::LinkService;
+pub use service::{LinkOwner, LinkService};

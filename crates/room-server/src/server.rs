@@ -13,7 +13,7 @@ use wire::link::link_server::LinkServer;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counts;
-use crate::service::LinkService;
+use crate::service::{LinkOwner, LinkService};
 use crate::slots::{Shared, Slots, ToSlot};
 use crate::{retention, verify};
 
@@ -56,8 +56,8 @@ impl RoomServer {
 
     /// The service for `tonic::transport::Server::add_service`.
     #[must_use]
-    pub fn link_service(&self) -> LinkServer<LinkService> {
-        LinkServer::new(LinkService::new(Arc::clone(&self.slots)))
+    pub fn link_service(&self) -> LinkService {
+        LinkServer::new(LinkOwner::new(Arc::clone(&self.slots)))
             .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
     }
 
@@ -101,6 +101,8 @@ impl Drop for RoomServer {
 
 impl std::fmt::Debug for RoomServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RoomServer").field("counts", &self.counts()).finish()
+        f.debug_struct("RoomServer")
+            .field("counts", &self.counts())
+            .finish()
     }
 }

@@ -8,7 +8,7 @@ use model::{Entry, LogId, Record, RoomInfo, RoomName, Seq};
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use wire::codec::link::encode_entries;
-use wire::link::link_server::Link;
+use wire::link::link_server::{Link, LinkServer};
 use wire::link::{EdgeFrame, SegmentReply, SegmentRequest};
 
 use crate::slots::{Slots, ToSlot};
@@ -18,14 +18,17 @@ use crate::stream::{Conversation, room};
 const SEGMENT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The service, as tonic mounts it.
+pub type LinkService = LinkServer<LinkOwner>;
+
+/// The owner's side of the link.
 #[derive(Clone)]
-pub struct LinkService {
+pub struct LinkOwner {
     slots: Arc<Slots>,
 }
 
-impl LinkService {
-    pub(crate) fn new(slots: Arc<Slots>) -> LinkService {
-        LinkService { slots }
+impl LinkOwner {
+    pub(crate) fn new(slots: Arc<Slots>) -> LinkOwner {
+        LinkOwner { slots }
     }
 
     /// Where the room stands, according to its owner: nothing above its committed head is read.
@@ -33,13 +36,22 @@ impl LinkService {
         let (reply, answer) = oneshot::channel();
         let inbox = self.slots.inbox(self.slots.slot_of(room));
         let unavailable = || Status::unavailable("the room cannot be read right now");
-        let word = ToSlot::Info { room: room.clone(), reply };
+        let word = ToSlot::Info {
+            room: room.clone(),
+            reply,
+        };
         inbox.send(word).await.map_err(|_| unavailable())?;
         answer.await.map_err(|_| unavailable())
     }
 
     /// Entries from `from` up to the owner's head, apart from all other reads.
-    async fn read(&self, room: &RoomName, from: Seq, head: Seq, limit: usize) -> Result<Vec<Record>, ReadError> {
+    async fn read(
+        &self,
+        room: &RoomName,
+        from: Seq,
+        head: Seq,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
         let shared = &self.slots.shared;
         let _permit = shared
             .segment_reads
@@ -47,21 +59,27 @@ impl LinkService {
             .await
             .map_err(|_| ReadError::Unavailable("the server is stopping".into()))?;
         shared.counters.segments.add(1);
-        let mut records = shared.journal.range(room, from, limit, SEGMENT_BYTES_MAX).await?;
+        let mut records = shared
+            .journal
+            .range(room, from, limit, SEGMENT_BYTES_MAX)
+            .await?;
         records.retain(|record| record.seq <= head);
         Ok(records)
     }
 }
 
 #[tonic::async_trait]
-impl Link for LinkService {
+impl Link for LinkOwner {
     type AttachStream = Conversation;
 
     async fn attach(
         &self,
         request: Request<Streaming<EdgeFrame>>,
     ) -> Result<Response<Conversation>, Status> {
-        Ok(Response::new(Conversation::new(request.into_inner(), Arc::clone(&self.slots))))
+        Ok(Response::new(Conversation::new(
+            request.into_inner(),
+            Arc::clone(&self.slots),
+        )))
     }
 
     async fn segment(
@@ -80,9 +98,15 @@ impl Link for LinkService {
         let reply = match self.read(&room, from, info.head, limit).await {
             Ok(records) => {
                 let entries: Vec<Entry> = records.into_iter().map(entry).collect();
-                SegmentReply { first: info.first, entries: encode_entries(&entries) }
+                SegmentReply {
+                    first: info.first,
+                    entries: encode_entries(&entries),
+                }
             }
-            Err(ReadError::Trimmed { first }) => SegmentReply { first, entries: Vec::new() },
+            Err(ReadError::Trimmed { first }) => SegmentReply {
+                first,
+                entries: Vec::new(),
+            },
             Err(ReadError::Unavailable(why)) => return Err(Status::unavailable(why)),
             Err(ReadError::Corrupt(why)) => return Err(Status::data_loss(why)),
         };
@@ -91,5 +115,10 @@ impl Link for LinkService {
 }
 
 fn entry(record: Record) -> Entry {
-    Entry { seq: record.seq, ordinal: record.ordinal, kind: record.kind, payload: record.payload }
+    Entry {
+        seq: record.seq,
+        ordinal: record.ordinal,
+        kind: record.kind,
+        payload: record.payload,
+    }
 }

@@ -35,7 +35,9 @@ pub(crate) async fn run(slots: Weak<Slots>) {
             if trust {
                 tracing::info!("the journal answers again; rooms are read again");
             } else {
-                tracing::error!("the journal cannot confirm who owns the rooms; nobody reads them here");
+                tracing::error!(
+                    "the journal cannot confirm who owns the rooms; nobody reads them here"
+                );
             }
             for (_, inbox) in slots.started() {
                 let _ = inbox.send(ToSlot::Verified(trust)).await;
@@ -48,10 +50,15 @@ pub(crate) async fn run(slots: Weak<Slots>) {
 async fn check(slots: &Arc<Slots>) -> bool {
     let fences = slots.shared.fences();
     let answer = slots.shared.journal.verify(&fences);
-    let Ok(Ok(lost)) = timeout(Duration::from_millis(CHECK_MS), answer).await else { return false };
+    let Ok(Ok(lost)) = timeout(Duration::from_millis(CHECK_MS), answer).await else {
+        return false;
+    };
     for slot in lost {
         if let Some((_, fence)) = fences.iter().find(|(held, _)| *held == slot) {
-            let _ = slots.inbox(slot).send(ToSlot::Fenced { fence: *fence }).await;
+            let _ = slots
+                .inbox(slot)
+                .send(ToSlot::Fenced { fence: *fence })
+                .await;
         }
     }
     true

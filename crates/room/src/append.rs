@@ -39,11 +39,12 @@ impl Room {
         let mut draft = Draft::new(&self.head, &self.log_if_born);
         let mut parts = Parts::default();
         while draft.written.len() < self.batch_max && draft.bytes < BATCH_BYTES_MAX {
-            let Some(waiting) = self.queue.pop_front() else {
+            let Some(mut waiting) = self.queue.pop_front() else {
                 break;
             };
             match self.judge(&waiting, &draft) {
                 Verdict::Wait => {
+                    self.claim_if_ahead(&mut waiting, draft.head);
                     self.ask_for_needs(&waiting);
                     self.queue.push_front(waiting);
                     break;
@@ -62,7 +63,9 @@ impl Room {
                 Verdict::Write => self.write(now, waiting, &mut draft, &mut parts, encode),
             }
         }
-        self.send(now, draft, parts)
+        let batch = self.send(now, draft, parts);
+        self.issue_claim();
+        batch
     }
 
     fn send(&mut self, now: Now, mut draft: Draft, mut parts: Parts) -> Option<RoomBatch> {

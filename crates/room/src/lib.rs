@@ -305,6 +305,11 @@ impl Room {
             });
         }
         self.marks.ripen(now, self.limits.marks_interval_ms);
+        self.issue_claim();
+    }
+
+    /// Claims, if somebody wants it and no append is out.
+    fn issue_claim(&mut self) {
         let free = self.flight.as_ref().is_none_or(|flight| flight.uncertain);
         if free && self.claims.issue() {
             self.outputs.push_back(Output::Reclaim {

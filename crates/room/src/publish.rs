@@ -34,7 +34,7 @@ pub(crate) struct Waiting {
     /// Its id, minted if the client named none.
     pub(crate) id: MessageId,
     pub(crate) deadline: Now,
-    /// The claim after which a `since` above head is believed to be one.
+    /// The claim after which a `since` or a target above head is believed to be one.
     pub(crate) claim: Option<u64>,
 }
 
@@ -128,9 +128,11 @@ impl Room {
             deadline,
             claim: None,
         };
-        if self.range(&waiting) == Range::Ahead {
-            waiting.claim = Some(self.claims.want());
-        }
+        let tip = self
+            .flight
+            .as_ref()
+            .map_or(self.head.head, |flight| flight.head);
+        self.claim_if_ahead(&mut waiting, tip);
         self.ask_for_needs(&waiting);
         self.queue.push_back(waiting);
     }
@@ -159,6 +161,15 @@ impl Room {
             };
             let late = Refusal::new(RefusalCode::DeadlineExceeded).retry_after(0);
             self.refuse(waiting.peer, waiting.ask, late);
+        }
+    }
+
+    /// Whoever speaks of entries that this owner does not know makes it claim again, before it says
+    /// that there are none. What it is appending, up to `tip`, it will know by itself.
+    pub(crate) fn claim_if_ahead(&mut self, waiting: &mut Waiting, tip: Seq) {
+        let ahead = self.range(waiting) == Range::Ahead || waiting.publish.content.target > tip;
+        if ahead && waiting.claim.is_none() {
+            waiting.claim = Some(self.claims.want());
         }
     }
 
@@ -281,13 +292,7 @@ impl Room {
         match self.range(waiting) {
             Range::LogChanged => return no(RefusalCode::LogChanged),
             Range::Undecidable => return no(RefusalCode::Undecidable),
-            Range::Ahead
-                if waiting
-                    .claim
-                    .is_some_and(|round| self.claims.is_done(round)) =>
-            {
-                return no(RefusalCode::LogChanged);
-            }
+            Range::Ahead if self.has_claimed(waiting) => return no(RefusalCode::LogChanged),
             Range::Ahead => return Verdict::Wait,
             Range::From(low) if low < self.window.low(self.head.head) => return Verdict::Wait,
             Range::From(_) => {}
@@ -303,6 +308,12 @@ impl Room {
         self.judge_content(waiting, draft)
     }
 
+    fn has_claimed(&self, waiting: &Waiting) -> bool {
+        waiting
+            .claim
+            .is_some_and(|claim| self.claims.is_done(claim))
+    }
+
     fn judge_content(&self, waiting: &Waiting, draft: &Draft) -> Verdict {
         let content = &waiting.publish.content;
         let seq = content.target;
@@ -311,6 +322,9 @@ impl Room {
         }
         if seq > self.head.head && seq <= draft.head {
             // Nobody can have read it yet; it is judged when it is committed.
+            return Verdict::Wait;
+        }
+        if seq > self.head.head && !self.has_claimed(waiting) {
             return Verdict::Wait;
         }
         if seq < self.head.first.max(1) || seq > self.head.head {

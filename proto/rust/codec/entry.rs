@@ -47,10 +47,10 @@ impl Encode for Codec {
         let number = number_in_message(content.kind);
         let bytes = text_len(room.as_str())
             + text_len(log)
-            + number_len(seq)
+            + nonzero_len(seq)
             + number_len(ordinal)
             + text_len(id.as_str())
-            + number_len(at_ms)
+            + nonzero_len(at_ms)
             + bytes_len(FROM, user_bytes)
             + bytes_len(number, content.body.len());
 
@@ -66,7 +66,7 @@ impl Encode for Codec {
             put_text(out, USER_NAME, &from.name);
         });
         put_bytes(&mut out, number, &content.body);
-        debug_assert!(out.len() <= bytes, "the size was computed too small");
+        debug_assert_eq!(out.len(), bytes, "one allocation, of the right size");
         out.into()
     }
 
@@ -109,4 +109,8 @@ fn bytes_len(number: u32, bytes: usize) -> usize {
 
 fn number_len(value: u64) -> usize {
     key_len(SEQ) + encoded_len_varint(value)
+}
+
+fn nonzero_len(value: u64) -> usize {
+    if value > 0 { number_len(value) } else { 0 }
 }

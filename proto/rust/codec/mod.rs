@@ -31,21 +31,16 @@ mod fields;
 mod fold;
 mod json;
 pub mod link;
-mod peer;
 mod request;
-mod says;
 mod server;
-mod speech;
 mod unary;
 mod words;
 
-pub use client::decode_client;
+pub use client::{decode_client, encode_client};
 pub use contents::content;
 pub use entry::Codec;
 pub(crate) use json::Number;
-pub use peer::{decode_server, post};
-pub use server::{encode_server, message_frame};
-pub use speech::encode_client;
+pub use server::{decode_server, encode_server, message_frame, post};
 pub use unary::{
     Unary, decode_get_room, decode_history, decode_presence, decode_publish, decode_summaries,
     encode_unary,

@@ -4,11 +4,11 @@
 //! browser is held to, in the same sentences.
 
 use bytes::Bytes;
-use model::{ClientSays, Hello, HistoryAnchor, HistoryAsk, Publish, RoomName, Subscribe, limits};
+use model::{ClientSays, Hello, HistoryAsk, Publish, RoomName, Subscribe, limits};
 
 use super::check;
-use super::contents;
 use super::fault::{Fault, Inside};
+use super::{contents, words};
 use crate::v1::{self, history_request::Anchor};
 
 /// Bytes of what a client calls itself: a name and a version, for logs.
@@ -120,14 +120,14 @@ pub(super) fn mark(mark: &v1::Mark) -> Result<ClientSays, Fault> {
 }
 
 pub(super) fn history(request: &v1::HistoryRequest) -> Result<(RoomName, HistoryAsk), Fault> {
-    let anchor = match request.anchor {
-        None => HistoryAnchor::Newest,
-        Some(Anchor::Before(seq)) => HistoryAnchor::Before(check::number("before", seq)?),
-        Some(Anchor::After(seq)) => HistoryAnchor::After(check::number("after", seq)?),
-        Some(Anchor::Around(seq)) => HistoryAnchor::Around(check::number("around", seq)?),
-    };
-    let limit = check::posts("limit", request.limit)?;
-    Ok((check::room(&request.room)?, HistoryAsk { anchor, limit }))
+    match request.anchor {
+        None => {}
+        Some(Anchor::Before(seq)) => check::number("before", seq).map(drop)?,
+        Some(Anchor::After(seq)) => check::number("after", seq).map(drop)?,
+        Some(Anchor::Around(seq)) => check::number("around", seq).map(drop)?,
+    }
+    check::posts("limit", request.limit)?;
+    Ok((check::room(&request.room)?, words::history_from(request)))
 }
 
 pub(super) fn summaries(request: &v1::SummariesRequest) -> Result<Vec<RoomName>, Fault> {

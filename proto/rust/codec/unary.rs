@@ -8,7 +8,7 @@ use model::{HistoryAsk, Publish, Refusal, RefusalCode, RoomName, Says};
 use prost::Message;
 
 use super::fault::Inside;
-use super::{Unreadable, check, client, request, says, server};
+use super::{Unreadable, check, client, request, server};
 use crate::v1;
 
 /// What is asked in a unary call.
@@ -106,10 +106,10 @@ pub fn encode_unary(says: &Says, out: &mut impl BufMut) {
             at_ms,
             duplicate,
         } => {
-            says::published(room, log, *seq, *at_ms, *duplicate).encode_raw(out);
+            server::published(room, log, *seq, *at_ms, *duplicate).encode_raw(out);
         }
-        Says::PresenceIs { room, roster } => says::presence_reply(room, roster).encode_raw(out),
-        Says::Room { room, info } => says::room(room, info).encode_raw(out),
+        Says::PresenceIs { room, roster } => server::presence_reply(room, roster).encode_raw(out),
+        Says::Room { room, info } => server::room(room, info).encode_raw(out),
         Says::History { .. } | Says::Summaries { .. } => {
             let mut reply = Vec::new();
             server::put_answer(&mut reply, says);
@@ -129,8 +129,8 @@ mod status {
     use tonic::metadata::{MetadataMap, MetadataValue};
     use tonic::{Code, Status};
 
-    use super::super::words;
     use super::*;
+    use crate::codec::words;
 
     /// The trailer that holds the `Refused` of a refusal.
     const REFUSED: &str = "parlour-refused-bin";

@@ -7,14 +7,15 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use model::{
-    End, EndCode, LogId, MessageId, NameError, Position, PresenceChange, ReactionCount, Refusal,
-    RefusalCode, Right, Rights, RoomName, Roster, Seq, Unsubscribed, UnsubscribedCode, User,
-    UserId,
+    End, EndCode, HistoryAnchor, HistoryAsk, LogId, MessageId, NameError, Position, PresenceChange,
+    ReactionCount, Refusal, RefusalCode, Right, Rights, RoomName, Roster, Seq, Unsubscribed,
+    UnsubscribedCode, User, UserId,
 };
 use prost::Message;
 
 use super::{Unreadable, check};
-use crate::{Struct, v1};
+use crate::Struct;
+use crate::v1::{self, history_request::Anchor};
 
 pub(super) fn room(text: &str) -> Result<RoomName, Unreadable> {
     RoomName::new(text).map_err(named)
@@ -47,6 +48,39 @@ pub(super) fn strings(ids: &[UserId]) -> Vec<String> {
 /// 0 is "none" on the wire.
 pub(super) fn some_seq(seq: Seq) -> Option<Seq> {
     (seq > 0).then_some(seq)
+}
+
+/// An absent id is empty on the wire.
+pub(super) fn id_to(id: Option<&MessageId>) -> String {
+    id.map_or_else(String::new, |id| id.as_str().to_owned())
+}
+
+/// Without the room, which stands elsewhere on a link.
+pub(super) fn history_to(ask: HistoryAsk) -> v1::HistoryRequest {
+    let anchor = match ask.anchor {
+        HistoryAnchor::Newest => None,
+        HistoryAnchor::Before(seq) => Some(Anchor::Before(seq)),
+        HistoryAnchor::After(seq) => Some(Anchor::After(seq)),
+        HistoryAnchor::Around(seq) => Some(Anchor::Around(seq)),
+    };
+    v1::HistoryRequest {
+        room: String::new(),
+        limit: ask.limit,
+        anchor,
+    }
+}
+
+pub(super) fn history_from(request: &v1::HistoryRequest) -> HistoryAsk {
+    let anchor = match request.anchor {
+        None => HistoryAnchor::Newest,
+        Some(Anchor::Before(seq)) => HistoryAnchor::Before(seq),
+        Some(Anchor::After(seq)) => HistoryAnchor::After(seq),
+        Some(Anchor::Around(seq)) => HistoryAnchor::Around(seq),
+    };
+    HistoryAsk {
+        anchor,
+        limit: request.limit,
+    }
 }
 
 /// The object whose bytes were checked when they came in.

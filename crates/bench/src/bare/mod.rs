@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use clap::Args;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 pub use server::{BareServerOptions, serve};
@@ -48,7 +48,7 @@ pub struct BareOptions {
 pub async fn bare(options: BareOptions) -> Result<FanoutReport, BenchError> {
     check_descriptors(options.members)?;
     let mut child = spawn(&options)?;
-    let measured = measure(&options, &mut child).await;
+    let measured = measure_child(&options, &mut child).await;
     // It ends when its input does; one that has not by now is stopped.
     let _ = child.kill().await;
     measured
@@ -69,21 +69,48 @@ fn spawn(options: &BareOptions) -> Result<Child, BenchError> {
     for (name, number) in numbers {
         command.arg(name).arg(number.to_string());
     }
-    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
+    Ok(command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?)
 }
 
-async fn measure(options: &BareOptions, child: &mut Child) -> Result<FanoutReport, BenchError> {
-    let dead = || BenchError::Io("the bare loop ended before its time".to_owned());
+async fn measure_child(
+    options: &BareOptions,
+    child: &mut Child,
+) -> Result<FanoutReport, BenchError> {
     let pid = child.id().ok_or_else(dead)?;
-    let (mut input, output) = child.stdin.take().zip(child.stdout.take()).ok_or_else(dead)?;
+    let (input, output) = child
+        .stdin
+        .take()
+        .zip(child.stdout.take())
+        .ok_or_else(dead)?;
+    measure(options, Process { pid }, input, output).await
+}
+
+fn dead() -> BenchError {
+    BenchError::Io("the bare loop ended before its time".to_owned())
+}
+
+/// `input` and `output` are the other side's.
+async fn measure(
+    options: &BareOptions,
+    process: Process,
+    mut input: impl AsyncWrite + Unpin,
+    output: impl AsyncRead + Unpin,
+) -> Result<FanoutReport, BenchError> {
     let mut lines = BufReader::new(output).lines();
     let port = lines.next_line().await?.ok_or_else(dead)?;
-    let target = Target { url: format!("ws://127.0.0.1:{port}"), encoding: options.encoding };
-    let process = Process { pid };
+    let target = Target {
+        url: format!("ws://127.0.0.1:{port}"),
+        encoding: options.encoding,
+    };
 
     let resident_before = process.resident_bytes()?;
     let rooms = [server::room()];
-    let audience = Audience::gather(&Arc::new(Dialer::new(target)), &rooms, options.members).await?;
+    let audience =
+        Audience::gather(&Arc::new(Dialer::new(target)), &rooms, options.members).await?;
     audience.quiet().await?;
     let resident_after = process.resident_bytes()?;
 
@@ -104,11 +131,54 @@ async fn measure(options: &BareOptions, child: &mut Child) -> Result<FanoutRepor
         deliveries,
         missing: (messages * members).saturating_sub(deliveries),
         reconnects,
-        deliveries_per_second: deliveries as f64 * 1e6 / last_us.saturating_sub(start_us).max(1) as f64,
+        deliveries_per_second: deliveries as f64 * 1e6
+            / last_us.saturating_sub(start_us).max(1) as f64,
         latency: latencies.summary(),
         cpu_us_per_delivery: Some(cpu_us / deliveries.max(1) as f64),
         resident_per_connection: Some(
             resident_after.saturating_sub(resident_before) / members.max(1),
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::net::unix::pipe;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_bare_loop_delivers_every_message_to_every_reader() {
+        let options = BareOptions {
+            encoding: Format::Json,
+            members: 20,
+            rate: 100,
+            seconds: 1,
+            json: false,
+        };
+        let served = BareServerOptions {
+            encoding: Format::Json,
+            members: 20,
+            rate: 100,
+            seconds: 1,
+        };
+        let (our_output, their_output) = io::pipe().expect("a pipe");
+        let (their_input, our_input) = io::pipe().expect("a pipe");
+        let server = std::thread::spawn(move || {
+            serve(&served, io::BufReader::new(their_input), their_output)
+        });
+        let input = pipe::Sender::from_owned_fd(our_input.into()).expect("a pipe");
+        let output = pipe::Receiver::from_owned_fd(our_output.into()).expect("a pipe");
+        let process = Process {
+            pid: std::process::id(),
+        };
+        let report = measure(&options, process, input, output)
+            .await
+            .expect("a report");
+        assert_eq!((report.deliveries, report.missing), (2_000, 0), "{report}");
+        assert!(report.latency.max_ms < 10_000.0, "{report}");
+        server.join().expect("no panic").expect("no error");
+    }
 }

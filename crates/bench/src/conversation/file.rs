@@ -58,18 +58,22 @@ fn scripts(mut input: impl BufRead, rooms_max: usize) -> Result<Vec<Script>, Str
             _ if text.trim().is_empty() => continue,
             _ => {}
         }
-        let line: Line = serde_json::from_str(&text).map_err(|error| format!("{number}: {error}"))?;
+        let line: Line =
+            serde_json::from_str(&text).map_err(|error| format!("{number}: {error}"))?;
         let room = match by_room.get(&line.room) {
             Some(room) => *room,
             None if scripts.len() >= rooms_max => continue,
             None => {
-                let script = Script::new(&line.room).map_err(|error| format!("{number}: {error}"))?;
+                let script =
+                    Script::new(&line.room).map_err(|error| format!("{number}: {error}"))?;
                 scripts.push(script);
                 by_room.insert(line.room.clone(), scripts.len() - 1);
                 scripts.len() - 1
             }
         };
-        scripts[room].add(line).map_err(|fault| format!("{number}: {fault}"))?;
+        scripts[room]
+            .add(line)
+            .map_err(|fault| format!("{number}: {fault}"))?;
     }
     Ok(scripts)
 }
@@ -87,7 +91,9 @@ mod tests {
     #[test]
     fn a_plain_and_a_compressed_conversation_read_the_same() {
         let plain = read(&tea(), usize::MAX).expect("our own file");
-        let packed_path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+        let packed_path = tempfile::NamedTempFile::new()
+            .expect("a file")
+            .into_temp_path();
         let bytes = std::fs::read(tea()).expect("our own file");
         std::fs::write(&packed_path, zstd::encode_all(&*bytes, 3).expect("packs")).expect("writes");
         let packed = read(&packed_path, usize::MAX).expect("the same file");
@@ -109,11 +115,21 @@ mod tests {
         let good = r#"{"at_ms":1,"room":"r","kind":"join","user":"a"}"#;
         for (bad, why) in [
             ("{", "EOF"),
-            (r#"{"at_ms":1,"room":"r","kind":"sing","user":"a"}"#, "unknown variant"),
-            (r#"{"at_ms":1,"room":"a b","kind":"join","user":"a"}"#, "the room's name"),
-            (r#"{"at_ms":1,"room":"r","kind":"message","user":"a"}"#, "`text`"),
+            (
+                r#"{"at_ms":1,"room":"r","kind":"sing","user":"a"}"#,
+                "unknown variant",
+            ),
+            (
+                r#"{"at_ms":1,"room":"a b","kind":"join","user":"a"}"#,
+                "the room's name",
+            ),
+            (
+                r#"{"at_ms":1,"room":"r","kind":"message","user":"a"}"#,
+                "`text`",
+            ),
         ] {
-            let fault = scripts(format!("{good}\n\n{bad}\n").as_bytes(), 9).expect_err("a bad line");
+            let fault =
+                scripts(format!("{good}\n\n{bad}\n").as_bytes(), 9).expect_err("a bad line");
             assert!(fault.starts_with("3: ") && fault.contains(why), "{fault}");
         }
         let endless = scripts(BufReader::new(std::io::repeat(b'x')), 9);

@@ -88,7 +88,11 @@ impl Script {
             Kind::Leave if self.present[nick] => {
                 self.present[nick] = false;
                 self.present_count -= 1;
-                self.steps.push(Step { at_ms, nick, deed: Deed::Leave });
+                self.steps.push(Step {
+                    at_ms,
+                    nick,
+                    deed: Deed::Leave,
+                });
             }
             Kind::Leave => {}
             Kind::Message | Kind::Action => {
@@ -98,7 +102,11 @@ impl Script {
                     _ => text,
                 };
                 self.come(at_ms, nick);
-                self.steps.push(Step { at_ms, nick, deed: Deed::Say(text) });
+                self.steps.push(Step {
+                    at_ms,
+                    nick,
+                    deed: Deed::Say(text),
+                });
             }
         }
         Ok(())
@@ -107,14 +115,21 @@ impl Script {
     /// How many messages are published.
     #[must_use]
     pub fn messages(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step.deed, Deed::Say(_))).count()
+        self.steps
+            .iter()
+            .filter(|step| matches!(step.deed, Deed::Say(_)))
+            .count()
     }
 
     fn come(&mut self, at_ms: u64, nick: Nick) {
         if !std::mem::replace(&mut self.present[nick], true) {
             self.present_count += 1;
             self.peak = self.peak.max(self.present_count);
-            self.steps.push(Step { at_ms, nick, deed: Deed::Come });
+            self.steps.push(Step {
+                at_ms,
+                nick,
+                deed: Deed::Come,
+            });
         }
     }
 
@@ -146,12 +161,18 @@ mod tests {
 
     fn script(lines: Vec<Line>) -> Script {
         let mut script = Script::new("tea").expect("a room's name");
-        lines.into_iter().for_each(|line| script.add(line).expect("a sound line"));
+        lines
+            .into_iter()
+            .for_each(|line| script.add(line).expect("a sound line"));
         script
     }
 
     fn deeds(script: &Script) -> Vec<(&str, &Deed)> {
-        script.steps.iter().map(|step| (&*script.nicks[step.nick], &step.deed)).collect()
+        script
+            .steps
+            .iter()
+            .map(|step| (&*script.nicks[step.nick], &step.deed))
+            .collect()
     }
 
     #[test]
@@ -164,7 +185,11 @@ mod tests {
         let said = |text: &str| Deed::Say(text.to_owned());
         assert_eq!(
             deeds(&script),
-            [("ann", &Deed::Come), ("ann", &said("hi")), ("ann", &said("there"))]
+            [
+                ("ann", &Deed::Come),
+                ("ann", &said("hi")),
+                ("ann", &said("there"))
+            ]
         );
         assert_eq!((script.messages(), script.peak), (2, 1));
     }
@@ -194,7 +219,10 @@ mod tests {
     #[test]
     fn an_action_is_told_in_the_third_person() {
         let script = script(vec![line(Kind::Action, "ann", Some("pours tea"))]);
-        assert_eq!(script.steps[1].deed, Deed::Say("* ann pours tea".to_owned()));
+        assert_eq!(
+            script.steps[1].deed,
+            Deed::Say("* ann pours tea".to_owned())
+        );
     }
 
     #[test]

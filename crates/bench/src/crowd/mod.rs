@@ -47,7 +47,11 @@ impl Crowd {
         let key = self.free.pop().unwrap_or_else(|| {
             let bell = Bell::new(self.members.len(), &self.ready);
             let waker = bell.waker();
-            self.members.push(Slot { connection: None, bell, waker });
+            self.members.push(Slot {
+                connection: None,
+                bell,
+                waker,
+            });
             self.members.len() - 1
         });
         let slot = &mut self.members[key];
@@ -100,7 +104,9 @@ impl Crowd {
             };
             let slot = &mut self.members[key];
             slot.bell.hush();
-            let Some(connection) = &mut slot.connection else { continue };
+            let Some(connection) = &mut slot.connection else {
+                continue;
+            };
             let mut of_member = Context::from_waker(&slot.waker);
             // `None`: the session is over, and its last event has said so.
             if let Poll::Ready(Some(event)) = connection.poll_event(&mut of_member) {

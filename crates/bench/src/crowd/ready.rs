@@ -40,7 +40,11 @@ pub(super) struct Bell {
 
 impl Bell {
     pub(super) fn new(index: usize, list: &Arc<ReadyList>) -> Arc<Bell> {
-        Arc::new(Bell { index, rung: AtomicBool::new(false), list: list.clone() })
+        Arc::new(Bell {
+            index,
+            rung: AtomicBool::new(false),
+            list: list.clone(),
+        })
     }
 
     pub(super) fn waker(self: &Arc<Bell>) -> Waker {
@@ -67,5 +71,32 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Bell>) {
         self.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bell_stands_on_the_list_once_until_it_is_hushed() {
+        let list = Arc::new(ReadyList::default());
+        let bells = [Bell::new(0, &list), Bell::new(1, &list)];
+        for bell in [&bells[1], &bells[0], &bells[1]] {
+            bell.waker().wake();
+        }
+        assert_eq!(
+            (list.pop(), list.pop(), list.pop()),
+            (Some(1), Some(0), None)
+        );
+        bells[1].ring();
+        assert_eq!(
+            list.pop(),
+            None,
+            "whoever pops an index hushes its bell before it polls"
+        );
+        bells[1].hush();
+        bells[1].ring();
+        assert_eq!(list.pop(), Some(1));
     }
 }

@@ -46,7 +46,11 @@ impl History {
     /// Of a room in which nothing has happened yet.
     #[must_use]
     pub fn new(room: &str) -> History {
-        History { log: Log::default(), readings: Vec::new(), findings: Findings::new(room) }
+        History {
+            log: Log::default(),
+            readings: Vec::new(),
+            findings: Findings::new(room),
+        }
     }
 
     /// A session that will publish; what it sends must keep its order.
@@ -63,7 +67,12 @@ impl History {
     /// The service says that the message stands at `seq`.
     pub fn acknowledged(&mut self, id: &str, seq: Seq) {
         let Some(message) = self.log.find(id) else {
-            return self.breach(Breach::Forged, seq, None, format!("{id} was acknowledged, and never sent"));
+            return self.breach(
+                Breach::Forged,
+                seq,
+                None,
+                format!("{id} was acknowledged, and never sent"),
+            );
         };
         if self.log.acknowledge(message, seq) {
             self.findings.counts.acknowledged += 1;
@@ -94,19 +103,41 @@ impl History {
         match arrival {
             Arrival::Next => {}
             Arrival::Hole { due } => {
-                self.breach(Breach::Hole, seq, Some(reader), format!("{seq} came when {due} was due"));
+                self.breach(
+                    Breach::Hole,
+                    seq,
+                    Some(reader),
+                    format!("{seq} came when {due} was due"),
+                );
             }
             Arrival::Late => {
-                self.breach(Breach::OutOfOrder, seq, Some(reader), format!("{seq} came when {due} was due"));
+                self.breach(
+                    Breach::OutOfOrder,
+                    seq,
+                    Some(reader),
+                    format!("{seq} came when {due} was due"),
+                );
             }
             Arrival::Again => {
-                self.breach(Breach::Twice, seq, Some(reader), format!("{seq} came again"));
+                self.breach(
+                    Breach::Twice,
+                    seq,
+                    Some(reader),
+                    format!("{seq} came again"),
+                );
             }
         }
         self.judge_content(reader, seq, message, id, text);
     }
 
-    fn judge_content(&mut self, reader: Reader, seq: Seq, message: Option<u32>, id: &str, text: &str) {
+    fn judge_content(
+        &mut self,
+        reader: Reader,
+        seq: Seq,
+        message: Option<u32>,
+        id: &str,
+        text: &str,
+    ) {
         let Some(message) = message else {
             let what = format!("{id} {text:?} was never sent");
             return self.breach(Breach::Forged, seq, Some(reader), what);
@@ -181,20 +212,30 @@ impl History {
             Placed::Fits => return,
             Placed::Elsewhere(other) => {
                 let id = self.log.id(message);
-                (Breach::Twice, format!("{id} stands at {seq} and at {other}"))
+                (
+                    Breach::Twice,
+                    format!("{id} stands at {seq} and at {other}"),
+                )
             }
             Placed::Occupied(other) => {
                 let (id, other) = (self.log.id(message), self.log.id(other));
-                (Breach::Misplaced, format!("{seq} is {id} for one and {other} for another"))
+                (
+                    Breach::Misplaced,
+                    format!("{seq} is {id} for one and {other} for another"),
+                )
             }
             Placed::BelowFloor(floor) => {
                 let id = self.log.id(message);
-                let what = format!("{id} stands at {seq}, and was sent after {floor} was acknowledged");
+                let what =
+                    format!("{id} stands at {seq}, and was sent after {floor} was acknowledged");
                 (Breach::OutOfOrder, what)
             }
             Placed::GivenUp => {
                 let id = self.log.id(message);
-                (Breach::Forged, format!("{id} was refused, and stands at {seq}"))
+                (
+                    Breach::Forged,
+                    format!("{id} was refused, and stands at {seq}"),
+                )
             }
         };
         self.breach(breach, seq, reader, what);

@@ -23,6 +23,8 @@ use crate::target::Dialer;
 const ARRIVING_MAX: usize = 64;
 /// Nobody is told anything for so long: the room is quiet.
 const QUIET_US: u64 = 1_000_000;
+/// A room that has not become quiet by then will not.
+const QUIET_WITHIN_US: u64 = 60_000_000;
 /// Somebody is owed something, and nobody is told anything for so long: it will not come.
 const STALLED_US: u64 = 20_000_000;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -53,7 +55,10 @@ impl Tally {
     }
 
     fn fault(&self, what: String) {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
+        self.fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(what);
     }
 
     fn since_stirred_us(&self) -> u64 {
@@ -85,7 +90,8 @@ impl Audience {
         let tasks_count = std::thread::available_parallelism().map_or(1, usize::from);
         for task in 0..tasks_count {
             let places = (task..members).step_by(tasks_count);
-            let places = places.map(|nth| (format!("listener-{nth}"), rooms[nth % rooms.len()].clone()));
+            let places =
+                places.map(|nth| (format!("listener-{nth}"), rooms[nth % rooms.len()].clone()));
             let listeners = Listeners {
                 dialer: dialer.clone(),
                 tally: tally.clone(),
@@ -94,7 +100,12 @@ impl Audience {
             };
             tasks.spawn(listeners.listen(stopped.clone()));
         }
-        let audience = Audience { tally, members: members as u64, tasks, stop };
+        let audience = Audience {
+            tally,
+            members: members as u64,
+            tasks,
+            stop,
+        };
         audience.all_arrived().await?;
         Ok(audience)
     }
@@ -113,9 +124,17 @@ impl Audience {
     }
 
     /// Waits until nobody is told anything any more (who came is told for a while after).
+    ///
+    /// # Errors
+    /// [`BenchError::Server`], when that does not happen.
     pub(crate) async fn quiet(&self) -> Result<(), BenchError> {
+        let since_us = monotonic_us();
         while self.tally.since_stirred_us() < QUIET_US {
             self.tally.check()?;
+            if monotonic_us() - since_us > QUIET_WITHIN_US {
+                let why = "nobody says anything, and members are told something all the time";
+                return Err(BenchError::Server(why.to_owned()));
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
@@ -206,10 +225,12 @@ impl Listeners {
                 self.tally.reconnects.fetch_add(1, Ordering::Relaxed);
             }
             Event::Ended { code, message } => {
-                self.tally.fault(format!("{}: {message} ({code})", self.places[key].0));
+                self.tally
+                    .fault(format!("{}: {message} ({code})", self.places[key].0));
             }
             Event::NotSubscribed { refusal, .. } => {
-                self.tally.fault(format!("{}: {}", self.places[key].0, refusal.message));
+                self.tally
+                    .fault(format!("{}: {}", self.places[key].0, refusal.message));
             }
             Event::Violation(what) => self.tally.fault(what),
             _ => {}

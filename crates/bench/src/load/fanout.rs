@@ -108,7 +108,9 @@ pub async fn fanout(options: FanoutOptions) -> Result<FanoutReport, BenchError> 
     let (latencies, reconnects) = audience.leave().await;
 
     let took_us = last_us.saturating_sub(spoken.start_us).max(1);
-    let cpu_us = cpu_after.zip(cpu_before).map(|(after, before)| (after - before) as f64);
+    let cpu_us = cpu_after
+        .zip(cpu_before)
+        .map(|(after, before)| (after - before) as f64);
     let resident = resident_after.zip(resident_before);
     Ok(FanoutReport {
         members,
@@ -161,7 +163,10 @@ pub async fn beside_bare(options: FanoutOptions) -> Result<BesideBareReport, Ben
         bares.push(bare::bare(bare_options.clone()).await?);
     }
     let cpu = |reports: &[FanoutReport]| -> Vec<f64> {
-        reports.iter().filter_map(|report| report.cpu_us_per_delivery).collect()
+        reports
+            .iter()
+            .filter_map(|report| report.cpu_us_per_delivery)
+            .collect()
     };
     let (server_cpu, bare_cpu) = (cpu(&servers), cpu(&bares));
     let clean = servers.iter().chain(&bares).all(FanoutReport::is_clean);
@@ -187,7 +192,10 @@ impl fmt::Display for FanoutReport {
         let mut table = Table::default();
         table
             .row("readers", thousands(self.members))
-            .row("meant", format!("{}/s for {} s", thousands(self.rate), self.seconds))
+            .row(
+                "meant",
+                format!("{}/s for {} s", thousands(self.rate), self.seconds),
+            )
             .row("messages", thousands(self.messages))
             .row("failed", thousands(self.failed))
             .optional("first failure", self.fault.as_deref())
@@ -196,7 +204,10 @@ impl fmt::Display for FanoutReport {
             .row("connections resumed", thousands(self.reconnects))
             .row("deliveries/s", thousands(self.deliveries_per_second as u64))
             .row("intended to delivered", self.latency)
-            .optional("CPU per delivery", self.cpu_us_per_delivery.map(|us| format!("{us:.2} us")))
+            .optional(
+                "CPU per delivery",
+                self.cpu_us_per_delivery.map(|us| format!("{us:.2} us")),
+            )
             .optional(
                 "resident per connection",
                 resident.map(|bytes| format!("{} bytes", thousands(bytes))),
@@ -214,8 +225,14 @@ impl fmt::Display for BesideBareReport {
         self.server.fmt(f)?;
         let mut table = Table::default();
         table
-            .row("CPU per delivery, server", list(&self.server_cpu_us_per_delivery))
-            .row("CPU per delivery, bare loop", list(&self.bare_cpu_us_per_delivery))
+            .row(
+                "CPU per delivery, server",
+                list(&self.server_cpu_us_per_delivery),
+            )
+            .row(
+                "CPU per delivery, bare loop",
+                list(&self.bare_cpu_us_per_delivery),
+            )
             .row("ratio", format!("{:.2}", self.cpu_ratio));
         table.fmt(f)
     }

@@ -77,7 +77,10 @@ impl fmt::Display for IdleReport {
             .row("connections", thousands(self.members))
             .row("resident before", mib(self.resident_before))
             .row("resident after", mib(self.resident_after))
-            .row("resident per connection", format!("{} bytes", thousands(self.resident_per_connection)));
+            .row(
+                "resident per connection",
+                format!("{} bytes", thousands(self.resident_per_connection)),
+            );
         table.fmt(f)
     }
 }

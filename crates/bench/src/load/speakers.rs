@@ -9,13 +9,12 @@ use std::time::Duration;
 
 use model::{MessageContent, MessageId, RoomName};
 use parlour_client::Event;
-use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::stamp;
 use crate::crowd::{Crowd, Key};
 use crate::error::BenchError;
-use crate::measure::{Latencies, Metronome, monotonic_us};
+use crate::measure::{Latencies, Ticker, monotonic_us};
 use crate::target::Dialer;
 
 /// Messages a second of one speaker: below the 50 that a server allows a session.
@@ -73,16 +72,25 @@ impl Speakers {
         let mut crowd = Crowd::default();
         let mut keys = Vec::with_capacity(count);
         let mut arrived = 0;
+        let mut moved = Instant::now();
         while arrived < count {
             while keys.len() < count && keys.len() - arrived < ARRIVING_MAX {
                 keys.push(crowd.add(dialer.connection(&format!("speaker-{}", keys.len()))));
             }
-            match crowd.next().await.1 {
-                Event::Connected(_) => arrived += 1,
-                Event::Ended { code, message } => {
+            let event = tokio::time::timeout_at(moved + STALLED_AFTER, crowd.next()).await;
+            match event.map(|(_, event)| event) {
+                Ok(Event::Connected(_)) => {
+                    arrived += 1;
+                    moved = Instant::now();
+                }
+                Ok(Event::Ended { code, message }) => {
                     return Err(BenchError::Server(format!("{message} ({code})")));
                 }
-                _ => {}
+                Ok(_) => {}
+                Err(_) => {
+                    let why = format!("{arrived} of {count} speakers came, then nobody");
+                    return Err(BenchError::Server(why));
+                }
             }
         }
         Ok(Speakers {
@@ -107,15 +115,13 @@ impl Speakers {
     /// The kernel has no timer for us.
     pub(crate) async fn speak(mut self, seconds: u64) -> io::Result<Spoken> {
         let mut left = self.rate * seconds;
-        let mut ticks = AsyncFd::new(Metronome::start(self.rate)?)?;
+        let mut ticker = Ticker::start(self.rate)?;
         let mut moved = Instant::now();
         while left > 0 || !self.unacknowledged.is_empty() {
             tokio::select! {
                 biased;
-                guard = ticks.readable_mut(), if left > 0 => {
-                    let mut guard = guard?;
-                    guard.clear_ready();
-                    for intended_us in guard.get_inner_mut().ticked()?.take(left as usize) {
+                ticks = ticker.tick(), if left > 0 => {
+                    for intended_us in ticks?.take(left as usize) {
                         self.say(intended_us);
                         left -= 1;
                     }
@@ -145,7 +151,9 @@ impl Speakers {
         let room = &self.rooms[speaker % self.rooms.len()];
         let content = MessageContent::post(stamp::body(intended_us));
         let content = wire::codec::content(&content).expect("a post can be published");
-        let Some(member) = self.crowd.member(self.keys[speaker]) else { return };
+        let Some(member) = self.crowd.member(self.keys[speaker]) else {
+            return;
+        };
         match member.client().publish(room, content) {
             Ok(id) => {
                 self.unacknowledged.insert(id, intended_us);
@@ -160,7 +168,9 @@ impl Speakers {
             Event::Published(published) => {
                 self.spoken.acknowledged += 1;
                 if let Some(intended_us) = self.unacknowledged.remove(&published.id) {
-                    self.spoken.latencies.record(monotonic_us().saturating_sub(intended_us));
+                    self.spoken
+                        .latencies
+                        .record(monotonic_us().saturating_sub(intended_us));
                 }
                 true
             }

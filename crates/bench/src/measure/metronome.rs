@@ -7,6 +7,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+use tokio::net::unix::pipe::Receiver;
 
 use super::monotonic_us;
 
@@ -38,10 +39,17 @@ impl Metronome {
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
         let start_us = monotonic_us() + LEAD_US;
-        let setting =
-            Itimerspec { it_interval: span(NANOS / rate), it_value: span(start_us * 1_000) };
+        let setting = Itimerspec {
+            it_interval: span(NANOS / rate),
+            it_value: span(start_us * 1_000),
+        };
         timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &setting)?;
-        Ok(Metronome { timer, start_us, rate, ticks: 0 })
+        Ok(Metronome {
+            timer,
+            start_us,
+            rate,
+            ticks: 0,
+        })
     }
 
     /// The times of all ticks since the last call, as they were meant; empty if there was none.
@@ -50,14 +58,17 @@ impl Metronome {
     /// The timer cannot be read.
     pub fn ticked(&mut self) -> io::Result<impl Iterator<Item = u64> + use<>> {
         let mut count = [0; 8];
-        let fresh = match rustix::io::read(&self.timer, &mut count) {
-            Ok(_) => u64::from_ne_bytes(count),
-            Err(rustix::io::Errno::AGAIN) => 0,
-            Err(error) => return Err(error.into()),
-        };
+        match rustix::io::read(&self.timer, &mut count) {
+            Ok(_) => Ok(self.advance(u64::from_ne_bytes(count))),
+            Err(rustix::io::Errno::AGAIN) => Ok(self.advance(0)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn advance(&mut self, fresh: u64) -> impl Iterator<Item = u64> + use<> {
         let (from, start_us, rate) = (self.ticks, self.start_us, self.rate);
         self.ticks += fresh;
-        Ok((from..self.ticks).map(move |tick| start_us + tick * 1_000_000 / rate))
+        (from..self.ticks).map(move |tick| start_us + tick * 1_000_000 / rate)
     }
 }
 
@@ -67,14 +78,51 @@ impl AsFd for Metronome {
     }
 }
 
-impl std::os::fd::AsRawFd for Metronome {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.timer.as_raw_fd()
+/// A metronome for tasks.
+#[derive(Debug)]
+pub struct Ticker {
+    metronome: Metronome,
+    /// The timer is no pipe, but is read like one; the runtime has no safe name for what it is.
+    readable: Receiver,
+}
+
+impl Ticker {
+    /// Ticks `rate` times a second, from shortly after now on.
+    ///
+    /// # Errors
+    /// As for [`Metronome::start`].
+    pub fn start(rate: u64) -> io::Result<Ticker> {
+        let metronome = Metronome::start(rate)?;
+        let readable = Receiver::from_owned_fd_unchecked(metronome.timer.try_clone()?)?;
+        Ok(Ticker {
+            metronome,
+            readable,
+        })
+    }
+
+    /// Waits for the next tick. Answers the times of all that were since the last call, as they were
+    /// meant. May be dropped and called again.
+    ///
+    /// # Errors
+    /// The timer cannot be read.
+    pub async fn tick(&mut self) -> io::Result<impl Iterator<Item = u64> + use<>> {
+        loop {
+            self.readable.readable().await?;
+            let mut count = [0; 8];
+            match self.readable.try_read(&mut count) {
+                Ok(_) => return Ok(self.metronome.advance(u64::from_ne_bytes(count))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
 fn span(nanos: u64) -> Timespec {
-    Timespec { tv_sec: (nanos / NANOS) as i64, tv_nsec: (nanos % NANOS) as i64 }
+    Timespec {
+        tv_sec: (nanos / NANOS) as i64,
+        tv_nsec: (nanos % NANOS) as i64,
+    }
 }
 
 #[cfg(test)]
@@ -83,15 +131,15 @@ mod tests {
 
     #[tokio::test]
     async fn missed_ticks_are_counted_and_keep_their_times() {
-        let timer = tokio::io::unix::AsyncFd::new(Metronome::start(1_000).expect("a timer"));
-        let mut timer = timer.expect("a runtime");
+        let mut ticker = Ticker::start(1_000).expect("a timer");
         let mut times = Vec::new();
         while times.len() < 50 {
-            let mut guard = timer.readable_mut().await.expect("a timer");
-            times.extend(guard.get_inner_mut().ticked().expect("a timer"));
-            guard.clear_ready();
+            times.extend(ticker.tick().await.expect("a timer"));
         }
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{times:?}");
+        assert!(
+            times.windows(2).all(|pair| pair[1] - pair[0] == 1_000),
+            "{times:?}"
+        );
         assert!(times[49] <= monotonic_us());
         assert!(Metronome::start(0).is_err());
     }

@@ -9,5 +9,5 @@ mod process;
 pub use clock::monotonic_us;
 pub use descriptors::{DESCRIPTORS_SPARED, raise_descriptor_limit};
 pub use latency::{Latencies, Latency};
-pub use metronome::Metronome;
+pub use metronome::{Metronome, Ticker};
 pub use process::{Process, ProcessError};

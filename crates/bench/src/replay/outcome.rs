@@ -75,6 +75,9 @@ impl Progress {
 
     /// Messages and deliveries so far.
     pub(super) fn read(&self) -> (u64, u64) {
-        (self.acknowledged.load(Ordering::Relaxed), self.deliveries.load(Ordering::Relaxed))
+        (
+            self.acknowledged.load(Ordering::Relaxed),
+            self.deliveries.load(Ordering::Relaxed),
+        )
     }
 }

@@ -16,7 +16,7 @@
 //! # Invariants
 //! - One step is out at a time: the next is only given after the reply to the last, or not at all.
 //! - A reply that belongs to no step that is out changes nothing.
-//! - `Serve` is preceded by `Claimed` and `TailRead` of the same claim, with no `Unknown` between.
+//! - `Serve` is preceded by `Claimed` and `TailRead` of the same claim.
 //! - Retries are spaced by [`RETRY_MS_MIN`] to [`RETRY_MS_MAX`]: two owners cannot steal from each other in
 //!   a tight circle.
 
@@ -154,7 +154,7 @@ pub struct Slot {
     /// The current phase's step failed and is given again then.
     retry_at: Option<Now>,
     retry_ms: u64,
-    /// The phase's step must be followed by a fresh claim, whatever it answers.
+    /// One more claim is wanted after the one that is under way.
     reclaim: bool,
     /// The registry's record must be at least at this epoch before a claim.
     epoch_min: Epoch,
@@ -277,14 +277,12 @@ impl Slot {
                 self.epoch_min = stored + 1;
                 self.start();
             }
-            (Phase::Tailing { epoch, .. }, Reply::TailRead) if self.reclaim => {
-                self.reclaim = false;
-                self.enter(Phase::Claiming { epoch });
-            }
             (Phase::Tailing { epoch, fence, old }, Reply::TailRead) => {
                 self.phase = Phase::Serving { epoch, fence };
                 self.served = Some((fence, old));
                 self.retry_ms = RETRY_MS_MIN;
+                // Not before the task could append once: claims must not starve appends.
+                self.retry_at = self.reclaim.then_some(now);
             }
             _ => {}
         }
@@ -296,6 +294,9 @@ impl Slot {
             self.retry_at = None;
             match self.phase {
                 Phase::Idle if self.wanted => self.start_again(),
+                Phase::Serving { epoch, .. } if std::mem::take(&mut self.reclaim) => {
+                    self.enter(Phase::Claiming { epoch });
+                }
                 Phase::Idle | Phase::Serving { .. } => {}
                 _ => self.step_due = true,
             }
@@ -404,16 +405,18 @@ impl Slot {
         }
     }
 
-    /// Claims again under the current epoch; a claim that is out already does.
+    /// Claims again under the current epoch, after whatever prompted it.
     fn claim_again(&mut self) {
         match self.phase {
             Phase::Serving { epoch, .. } => {
                 self.served = None;
+                self.reclaim = false;
                 self.enter(Phase::Claiming { epoch });
             }
-            // The tail that is being read may miss what prompted this.
+            // The claim that is out, or that the tail is read for, may have been made before.
             Phase::Tailing { .. } => self.reclaim = true,
-            Phase::Idle | Phase::Swapping { .. } | Phase::Claiming { .. } => {}
+            Phase::Claiming { .. } => self.reclaim |= self.out.is_some(),
+            Phase::Idle | Phase::Swapping { .. } => {}
         }
     }
 

@@ -177,16 +177,30 @@ fn an_unknown_append_is_settled_by_a_claim_and_the_tail_behind_it() {
 }
 
 #[test]
-fn a_reclaim_asked_for_while_the_tail_is_read_claims_once_more() {
-    let mut slot = serving();
-    slot.handle_order(at(0), Order::Reclaim);
-    slot.poll_step();
-    slot.handle_reply(at(0), Reply::Claimed { old: 1, fence: 2 });
-    slot.poll_step();
-    slot.handle_order(at(0), Order::Reclaim);
-    slot.handle_reply(at(0), Reply::TailRead);
-    assert_eq!(slot.serving(), None);
-    assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+fn a_reclaim_asked_for_while_one_is_under_way_claims_once_more_after_serving_once() {
+    for ordered_before_the_claim_answers in [true, false] {
+        let mut slot = serving();
+        slot.handle_order(at(0), Order::Reclaim);
+        assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+        if ordered_before_the_claim_answers {
+            slot.handle_order(at(0), Order::Reclaim);
+        }
+        slot.handle_reply(at(0), Reply::Claimed { old: 1, fence: 2 });
+        slot.poll_step();
+        if !ordered_before_the_claim_answers {
+            slot.handle_order(at(0), Order::Reclaim);
+        }
+        slot.handle_reply(at(0), Reply::TailRead);
+        assert_eq!(slot.poll_step(), Some(Step::Serve { fence: 2, old: 1 }));
+        assert_eq!(slot.poll_step(), None);
+        wait(&mut slot);
+        assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+        slot.handle_reply(at(0), Reply::Claimed { old: 2, fence: 3 });
+        slot.poll_step();
+        slot.handle_reply(at(0), Reply::TailRead);
+        assert_eq!(slot.poll_step(), Some(Step::Serve { fence: 3, old: 2 }));
+        assert_eq!(slot.poll_timeout(), None);
+    }
 }
 
 #[test]

@@ -15,6 +15,9 @@ use wire::link::{EdgeFrame, OwnerFrame};
 /// and can still be refused.
 const FRAMES_WAITING_MAX: usize = 256;
 
+/// Bytes of one message from an owner: twice what one sends, so that an older edge reads a newer owner.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 type Opening = Pin<Box<dyn Future<Output = Result<Streaming<OwnerFrame>, Status>> + Send>>;
 
 /// A stream in one of its states.
@@ -44,6 +47,7 @@ impl OwnerStream {
         let node = node.clone();
         let opening = async move {
             let answer = LinkClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .attach(ReceiverStream::new(receiver))
                 .await;
             if let Err(status) = &answer {

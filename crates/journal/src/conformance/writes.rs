@@ -145,9 +145,12 @@ pub async fn a_part_is_all_or_nothing(subject: &mut impl Subject) {
 pub async fn a_part_that_is_too_large_is_refused_and_the_rest_is_not(subject: &mut impl Subject) {
     let journal = subject.open();
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
-    let huge = owner
+    let mut huge = owner
         .part(&room("huge"), vec![post(&"x".repeat(9 * 1024 * 1024))])
         .await;
+    let mark = StateKey::Mark(user("ann"));
+    huge.states
+        .push((mark.clone(), Some(Bytes::from_static(b"mark"))));
     let small = owner.part(&room("small"), vec![post("x")]).await;
     let results = owner.append(vec![huge, small]).await;
     assert!(
@@ -156,6 +159,10 @@ pub async fn a_part_that_is_too_large_is_refused_and_the_rest_is_not(subject: &m
     );
     assert_eq!(results[1], Ok(()));
     assert_eq!(journal.head(&room("huge")).await, Ok(None));
+    assert_eq!(
+        journal.states(&room("huge"), vec![mark]).await,
+        Ok(vec![None])
+    );
 }
 
 pub async fn a_room_belongs_to_one_slot(subject: &mut impl Subject) {

@@ -87,7 +87,7 @@ impl Committer {
                 None => match self.jobs.recv_timeout(REOPEN_EVERY) {
                     Ok(job) => job,
                     Err(RecvTimeoutError::Timeout) => {
-                        self.mend();
+                        self.ready();
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => return,
@@ -120,7 +120,7 @@ impl Committer {
     }
 
     fn commit(&mut self, group: Vec<Job>) {
-        if let Some(why) = self.mend() {
+        if let Some(why) = self.ready() {
             group
                 .into_iter()
                 .for_each(|job| job.order.refuse(why.clone()).committed());
@@ -167,7 +167,7 @@ impl Committer {
     fn room(&self, engine: &Engine) -> Result<Room, String> {
         let deadline = Instant::now() + STRAIN_MAX;
         while let Some(why) = engine.strained() {
-            if Instant::now() > deadline {
+            if engine.is_poisoned() || Instant::now() > deadline {
                 return Err(why);
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -232,7 +232,25 @@ impl Committer {
         });
     }
 
-    /// Reopens a broken engine when it may be tried; answers why nothing can be committed.
+    /// Answers why nothing can be committed, having tried to change that.
+    fn ready(&mut self) -> Option<Refusal> {
+        let poisoned = || {
+            self.shared
+                .read_engine()
+                .as_ref()
+                .is_some_and(Engine::is_poisoned)
+        };
+        if self.broken.is_none() && poisoned() {
+            // The engine's own work failed. No commit is in doubt, so claims stay.
+            let why = "the engine could not write its tables".to_owned();
+            tracing::error!(why, "the journal's engine is reopened");
+            self.shared.set_broken(Some(why.clone()));
+            self.broken = Some(Broken { why, tried: None });
+        }
+        self.mend()
+    }
+
+    /// Reopens a broken engine when it may be tried.
     fn mend(&mut self) -> Option<Refusal> {
         let broken = self.broken.as_mut()?;
         let refusal = Refusal::Unavailable(broken.why.clone());

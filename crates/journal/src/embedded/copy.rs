@@ -80,14 +80,14 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
     let target = File::create(to)?;
     target.set_len(source.metadata()?.len())?;
-    let mut block = vec![0; BLOCK];
+    let (mut block, zeros) = (vec![0; BLOCK], vec![0; BLOCK]);
     let mut at = 0;
     loop {
         let bytes = source.read(&mut block)?;
         if bytes == 0 {
             return Ok(());
         }
-        if block[..bytes].iter().any(|byte| *byte != 0) {
+        if block[..bytes] != zeros[..bytes] {
             std::os::unix::fs::FileExt::write_all_at(&target, &block[..bytes], at)?;
         }
         at += bytes as u64;

@@ -44,6 +44,7 @@ impl Engine {
     /// Opens or makes the database.
     pub(super) fn open(settings: &Settings) -> Result<Engine, OpenError> {
         let dir = settings.engine_dir();
+        remove_unfinished(&dir).map_err(|error| OpenError::io(&dir, &error))?;
         // The engine asserts what it reads of its own files.
         match catch_unwind(AssertUnwindSafe(|| Engine::try_open(&dir, settings))) {
             Ok(Ok(engine)) => Ok(engine),
@@ -137,6 +138,11 @@ impl Engine {
         })
     }
 
+    /// Whether the engine refuses writes, because one of them or its own work failed.
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.db.persist(PersistMode::Buffer).is_err()
+    }
+
     /// Writes all memtables to tables, so that what is readable is durable whatever became of the
     /// engine's journal.
     pub(super) fn flush(&self) -> Result<(), String> {
@@ -146,6 +152,9 @@ impl Engine {
         let deadline = Instant::now() + FLUSH_WITHIN;
         let waiting = |space: &Keyspace| space.sealed_memtable_count() > 0;
         while self.spaces.iter().chain([&self.filler]).any(waiting) {
+            if self.is_poisoned() {
+                return Err("memtables could not be written out".into());
+            }
             if Instant::now() > deadline {
                 return Err("memtables were not written out in time".into());
             }
@@ -199,6 +208,17 @@ impl Engine {
             .into_iter()
             .map(|(number, _)| number)
             .collect()
+    }
+}
+
+/// A process that died while it made the folder left files that the engine neither opens nor
+/// overwrites. Without a version and without a keyspace nothing can have been committed.
+fn remove_unfinished(dir: &Path) -> std::io::Result<()> {
+    let empty = keyspace_dirs(dir).is_empty() && !dir.join("version").exists();
+    if empty && dir.exists() {
+        std::fs::remove_dir_all(dir)
+    } else {
+        Ok(())
     }
 }
 

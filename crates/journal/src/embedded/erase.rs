@@ -106,7 +106,7 @@ impl Eraser {
     }
 }
 
-/// The eraser's thread. `gone` is told each time that all up to a transaction is gone.
+/// The eraser's thread.
 pub(super) fn run(shared: &Shared) {
     while let Some(transaction) = shared.eraser.next() {
         let working = shared
@@ -142,9 +142,7 @@ fn purge(shared: &Shared) -> Result<(), String> {
         engine.droppable_version() > version
     })?;
     for space in WRITTEN_BY_PEOPLE {
-        if shared.eraser.stopped() {
-            return Err("the journal is being closed".into());
-        }
+        go_on(shared)?;
         engine.compact(space)?;
     }
     engine.compact_filler()?;
@@ -156,11 +154,17 @@ fn purge(shared: &Shared) -> Result<(), String> {
     })
 }
 
+/// Whether others wait for the engine: who closes it, or who has to reopen it.
+fn go_on(shared: &Shared) -> Result<(), String> {
+    if shared.eraser.stopped() {
+        return Err("the journal is being closed".into());
+    }
+    shared.broken().map_or(Ok(()), Err)
+}
+
 fn next_journal_file(shared: &Shared, engine: &Engine, old: &[u64]) -> Result<(), String> {
     for _ in 0..FILLER_PIECES_MAX {
-        if shared.eraser.stopped() {
-            return Err("the journal is being closed".into());
-        }
+        go_on(shared)?;
         if engine
             .journal_files()
             .iter()
@@ -190,7 +194,8 @@ fn await_that(
         if happened() {
             return Ok(());
         }
-        if Instant::now() > deadline || shared.eraser.stopped() {
+        go_on(shared)?;
+        if Instant::now() > deadline {
             return Err(format!("waited in vain for {what}"));
         }
         std::thread::sleep(Duration::from_millis(10));

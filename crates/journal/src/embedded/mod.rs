@@ -1,7 +1,7 @@
 //! The engine that needs nothing installed: one process, one folder, an embedded database.
 //!
-//! One thread commits ([`commit`]), a bounded pool reads, one thread makes erased bytes leave the disk
-//! ([`erase`]). The database itself is behind [`engine`], which can be closed and opened again without
+//! One thread commits (`commit`), a bounded pool reads, one thread makes erased bytes leave the disk
+//! (`erase`). The database itself is behind `engine`, which can be closed and opened again without
 //! anybody noticing more than a pause.
 //!
 //! # Invariants

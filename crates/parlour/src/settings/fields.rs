@@ -25,7 +25,7 @@ pub(super) fn index_of(key: &str) -> Option<usize> {
 }
 
 macro_rules! count {
-    ($key:literal, $sentence:literal, $($path:ident).+) => {
+    ($key:expr, $sentence:literal, $($path:ident).+) => {
         Field {
             key: $key,
             sentence: $sentence,

@@ -1,11 +1,15 @@
 //! The real binary, started on free ports and stopped when the test is over.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod person;
+pub mod raw;
+pub mod token;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it stuck.
@@ -19,6 +23,8 @@ pub struct Server {
     /// gRPC.
     pub grpc: SocketAddr,
     lines: mpsc::Receiver<String>,
+    /// What it wrote to stderr so far; shown too.
+    said: Arc<Mutex<String>>,
 }
 
 /// How to start one.
@@ -68,7 +74,8 @@ impl Start {
         self
     }
 
-    fn command(&self) -> Command {
+    /// The command that would start it.
+    pub fn command(&self) -> Command {
         let mut command = parlour();
         command
             .arg("serve")
@@ -82,12 +89,29 @@ impl Start {
 
     /// Starts it and waits until it listens.
     pub fn start(&self) -> Server {
-        let mut child = self
-            .command()
+        Start::start_command(self.command())
+    }
+
+    /// Starts a command that becomes a server.
+    pub fn start_command(mut command: Command) -> Server {
+        let mut child = command
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
+        let said = Arc::<Mutex<String>>::default();
+        let stderr = child.stderr.take().expect("piped");
+        std::thread::spawn({
+            let said = Arc::clone(&said);
+            move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    eprintln!("{line}");
+                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            }
+        });
         let stdout = child.stdout.take().expect("piped");
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
@@ -99,7 +123,7 @@ impl Start {
         });
         let first = lines.recv_timeout(PATIENCE).expect("the first line says where it listens");
         let (http, grpc) = addresses(&first);
-        Server { child, http, grpc, lines }
+        Server { child, http, grpc, lines, said }
     }
 
     /// Starts it and waits until it ends by itself.
@@ -176,6 +200,11 @@ impl Server {
         }
     }
 
+    /// What it wrote to stderr so far.
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The status and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
         http_get(self.http, path)
@@ -187,6 +216,11 @@ impl Drop for Server {
         // Both fail when it has ended, which is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A server that panicked fails the test, whatever else it was about.
+        let said = self.said();
+        if !std::thread::panicking() {
+            assert!(!said.contains("panicked at"), "the server panicked:\n{said}");
+        }
     }
 }
 

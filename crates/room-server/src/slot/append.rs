@@ -1,13 +1,15 @@
 //! One append at a time for all rooms of the slot.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cluster::Reply;
 use model::{AppendError, Batch, Fence, Now, RoomBatch, RoomName, Seq};
+use room::Head;
 use tokio::sync::oneshot;
 
 use super::place::{Place, Waiting};
-use super::{Appending, Done, SlotTask, open};
+use super::{Appending, Done, SlotTask, open, read};
 
 /// Entries of one append; a room gives at most `batch_entries_max` of them. More would only make the
 /// first of them wait longer.
@@ -18,27 +20,47 @@ const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 impl SlotTask {
     /// Appends what rooms have, if nothing is in flight and the slot is served.
     pub(super) fn append(&mut self, now: Now) {
-        let Some(fence) = self.machine.serving().filter(|_| self.appending.is_none()) else { return };
-        let batch = self.collect(now, fence);
+        let Some(fence) = self.machine.serving().filter(|_| self.appending.is_none()) else {
+            return;
+        };
+        let (batch, rooms) = self.collect(now, fence);
         if batch.rooms.is_empty() {
             return;
         }
-        let rooms = batch.rooms.iter().map(|part| part.room.clone()).collect();
-        let entries = batch.rooms.iter().map(|part| part.records.len() as u64).sum();
-        self.appending = Some(Appending { fence, rooms, entries });
+        let entries = batch
+            .rooms
+            .iter()
+            .map(|part| part.records.len() as u64)
+            .sum();
+        self.appending = Some(Appending {
+            fence,
+            rooms,
+            entries,
+            orphans: BTreeMap::new(),
+        });
         self.shared.counters.appends.add(1);
         let (shared, slot) = (Arc::clone(&self.shared), self.no);
         self.spawn(async move { Done::Appended(shared.journal.append(slot, fence, batch).await) });
     }
 
-    fn collect(&mut self, now: Now, fence: Fence) -> Batch {
+    fn collect(&mut self, now: Now, fence: Fence) -> (Batch, Vec<(RoomName, u64)>) {
         let (mut entries, mut bytes) = (0, 0);
         let mut batch = Batch::default();
+        let mut rooms = Vec::new();
+        let encode = Arc::clone(&self.shared.encode);
         while entries < APPEND_ENTRIES_MAX && bytes < APPEND_BYTES_MAX {
-            let Some(name) = self.ready.pop_front() else { break };
-            let Some(open) = open(&mut self.rooms, &name) else { continue };
+            let Some(name) = self.ready.pop_front() else {
+                break;
+            };
+            let Some(open) = open(&mut self.rooms, &name) else {
+                continue;
+            };
             open.ready = false;
-            let Some(mut part) = open.room.poll_append(now) else { continue };
+            let part = open.room.poll_append(now, &*encode);
+            let opened = open.opened;
+            // Judging what is appended may have refused something.
+            self.touch(&name);
+            let Some(mut part) = part else { continue };
             for record in &mut part.records {
                 self.slot_pos += 1;
                 record.slot_pos = self.slot_pos;
@@ -47,27 +69,38 @@ impl SlotTask {
             entries += part.records.len();
             bytes += payload(&part);
             batch.rooms.push(part);
-            // Making the batch may have refused something.
-            self.touch(&name);
+            rooms.push((name, opened));
         }
-        batch
+        (batch, rooms)
     }
 
     pub(super) fn appended(&mut self, now: Now, results: Vec<Result<(), AppendError>>) {
-        let Some(appending) = self.appending.take() else { return };
+        let Some(mut appending) = self.appending.take() else {
+            return;
+        };
         self.count(&appending, &results);
-        let mut fenced = false;
-        for (name, result) in appending.rooms.iter().zip(results) {
-            fenced |= result == Err(AppendError::Fenced);
-            if let Some(open) = open(&mut self.rooms, name) {
+        let fenced = results.contains(&Err(AppendError::Fenced));
+        for ((name, opened), result) in appending.rooms.iter().zip(results) {
+            if let Some(mut orphan) = appending.orphans.remove(name) {
+                orphan.room.handle_appended(now, result);
+                while let Some(output) = orphan.room.poll_output() {
+                    self.say(name, output);
+                }
+            } else if let Some(open) = open(&mut self.rooms, name)
+                && open.opened == *opened
+            {
                 open.room.handle_appended(now, result);
-                self.touch(name);
+                // What it answers now is answered before the room may be dropped.
+                self.take_outputs(now, name);
             }
-            // What it answers now is answered before the room may be dropped.
-            self.take_outputs(now, name);
         }
         if fenced {
-            self.machine.handle_reply(now, Reply::Fenced { fence: appending.fence });
+            self.machine.handle_reply(
+                now,
+                Reply::Fenced {
+                    fence: appending.fence,
+                },
+            );
         }
         self.claim_if_quiet();
     }
@@ -78,9 +111,8 @@ impl SlotTask {
             counters.entries.add(appending.entries);
             return;
         }
-        for (room, error) in appending.rooms.iter().zip(results).filter_map(|(room, result)| {
-            result.as_ref().err().map(|error| (room, error))
-        }) {
+        for ((room, _), result) in appending.rooms.iter().zip(results) {
+            let Err(error) = result else { continue };
             match error {
                 AppendError::Unknown(_) => counters.appends_unknown.add(1),
                 _ => counters.appends_failed.add(1),
@@ -91,7 +123,9 @@ impl SlotTask {
 
     /// Makes `first` the room's first kept entry.
     pub(super) fn trim(&mut self, room: RoomName, first: Seq, reply: oneshot::Sender<bool>) {
-        let Some(fence) = self.machine.serving() else { return };
+        let Some(fence) = self.machine.serving() else {
+            return;
+        };
         if let Some(Place::Opening(_)) = self.rooms.get(&room) {
             // Where it begins is being read at this moment; the next round of retention will do.
             return;
@@ -99,37 +133,58 @@ impl SlotTask {
         let (shared, slot) = (Arc::clone(&self.shared), self.no);
         self.spawn(async move {
             let result = shared.journal.trim(slot, fence, &room, first).await;
-            Done::Trimmed { room, first, fence, result, reply }
+            let head = match &result {
+                Ok(()) => shared
+                    .journal
+                    .head(&room)
+                    .await
+                    .ok()
+                    .flatten()
+                    .map(read::head_of),
+                Err(_) => None,
+            };
+            Done::Trimmed {
+                room,
+                fence,
+                result,
+                head,
+                reply,
+            }
         });
     }
 
     pub(super) fn trimmed(
         &mut self,
         now: Now,
-        room: RoomName,
-        first: Seq,
+        room: &RoomName,
         fence: Fence,
-        result: Result<(), AppendError>,
-        reply: oneshot::Sender<bool>,
+        result: &Result<(), AppendError>,
+        head: Option<Head>,
     ) {
-        match &result {
-            Ok(()) => match self.rooms.get_mut(&room) {
-                Some(Place::Open(open)) => {
-                    open.room.handle_trimmed(now, first);
-                    self.touch(&room);
+        match result {
+            Ok(()) => {
+                let Some(head) = head else { return };
+                match self.rooms.get_mut(room) {
+                    Some(Place::Open(open)) => {
+                        open.room.handle_trimmed(now, &head);
+                        self.touch(room);
+                    }
+                    Some(Place::Opening(opening)) => opening.words.push(Waiting::Trimmed(head)),
+                    None => {}
                 }
-                Some(Place::Opening(opening)) => opening.words.push(Waiting::Trimmed(first)),
-                None => {}
-            },
+            }
             Err(AppendError::Fenced) => self.machine.handle_reply(now, Reply::Fenced { fence }),
             Err(error) => tracing::warn!(%room, ?error, "a room could not be trimmed"),
         }
-        let _ = reply.send(result.is_ok());
     }
 }
 
 fn payload(part: &RoomBatch) -> usize {
     let records: usize = part.records.iter().map(|record| record.payload.len()).sum();
-    let erasures: usize = part.erasures.iter().map(|erasure| erasure.payload.len()).sum();
+    let erasures: usize = part
+        .erasures
+        .iter()
+        .map(|erasure| erasure.payload.len())
+        .sum();
     records + erasures
 }

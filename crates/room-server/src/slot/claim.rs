@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use cluster::{DropReason, Order, RegistryError, Reply, Step, Swap};
 use journal::{ClaimError, Claimed, ReadError};
-use model::{Epoch, Fence, Now, Record, RoomName};
-use room::Head;
+use model::{Fence, Now, RoomName};
 
 use super::place::{No, Place, Waiting};
-use super::{Done, SlotTask, open, read};
+use super::{Done, SlotTask, Tail, open, read};
 
 impl SlotTask {
     pub(super) fn step(&mut self, now: Now, step: Step) {
@@ -49,7 +48,10 @@ impl SlotTask {
         if self.appending.is_some() {
             return;
         }
-        let Some(epoch) = self.claim_due.take() else { return };
+        let Some(epoch) = self.claim_due.take() else {
+            return;
+        };
+        self.claims += 1;
         let (shared, slot) = (Arc::clone(&self.shared), self.no);
         let nonce = shared.nonce;
         self.spawn(async move { Done::Claimed(shared.journal.claim(slot, epoch, nonce).await) });
@@ -69,14 +71,25 @@ impl SlotTask {
 
     pub(super) fn claimed(&mut self, now: Now, result: Result<Claimed, ClaimError>) {
         let reply = match result {
-            Ok(Claimed { old_fence, fence, slot_pos }) => {
+            Ok(Claimed {
+                old_fence,
+                fence,
+                slot_pos,
+            }) => {
                 self.shared.counters.claims.add(1);
                 self.slot_pos = self.slot_pos.max(slot_pos);
-                Reply::Claimed { old: old_fence, fence }
+                Reply::Claimed {
+                    old: old_fence,
+                    fence,
+                }
             }
             Err(ClaimError::Refused { epoch }) => {
-                tracing::debug!(slot = self.no, stored = epoch, "the journal knows a higher epoch");
-                Reply::ClaimRefused { stored: epoch as Epoch }
+                tracing::debug!(
+                    slot = self.no,
+                    stored = epoch,
+                    "the journal knows a higher epoch"
+                );
+                Reply::ClaimRefused { stored: epoch }
             }
             Err(ClaimError::NoSpace) => {
                 // Nobody is served until there is space: who waits may as well know.
@@ -86,21 +99,29 @@ impl SlotTask {
             Err(
                 ClaimError::Unknown(why) | ClaimError::Unavailable(why) | ClaimError::Poisoned(why),
             ) => {
-                tracing::warn!(slot = self.no, why, "the slot could not be claimed; trying again");
+                tracing::warn!(
+                    slot = self.no,
+                    why,
+                    "the slot could not be claimed; trying again"
+                );
                 Reply::ClaimLost
             }
         };
         self.machine.handle_reply(now, reply);
     }
 
-    /// Reads the ends of the logs of rooms whose state is in doubt: those that asked, and all that are
-    /// open if somebody else was the slot's owner in between.
-    fn read_tails(&mut self, _fence: Fence) {
+    /// Reads the ends of the logs of the rooms that asked for it.
+    fn read_tails(&mut self, fence: Fence) {
         let in_doubt: Vec<_> = self
             .rooms
             .iter()
             .filter_map(|(name, place)| match place {
-                Place::Open(open) => open.reclaim_after.map(|after| (name.clone(), after)),
+                Place::Open(open) => {
+                    let wish = open
+                        .reclaim
+                        .filter(|reclaim| reclaim.claims < self.claims)?;
+                    Some((name.clone(), wish.after))
+                }
                 Place::Opening(_) => None,
             })
             .collect();
@@ -111,32 +132,40 @@ impl SlotTask {
                 let tail = read::tail(&*shared.journal, &room, after).await;
                 tails.push((room, tail));
             }
-            Done::Tails(tails)
+            Done::Tails { fence, tails }
         });
     }
 
-    pub(super) fn tails_read(
-        &mut self,
-        now: Now,
-        tails: Vec<(RoomName, Result<(Option<Head>, Vec<Record>), ReadError>)>,
-    ) {
+    pub(super) fn tails_read(&mut self, now: Now, fence: Fence, tails: Vec<(RoomName, Tail)>) {
         let mut lost = false;
         for (name, tail) in tails {
-            let Some(open) = open(&mut self.rooms, &name) else { continue };
+            let Some(open) = open(&mut self.rooms, &name) else {
+                continue;
+            };
             match tail {
                 Ok((head, records)) => {
-                    open.reclaim_after = None;
-                    open.room.handle_reclaimed(now, head, records);
+                    open.reclaim = None;
+                    open.room.handle_reclaimed(now, fence, head, records);
                     self.touch(&name);
                 }
-                Err(ReadError::Corrupt(why)) => self.damaged(&name, &why),
+                Err(ReadError::Corrupt(why)) => {
+                    self.damaged(&name, &why);
+                    self.forget_room(now, &name, No::Damaged);
+                }
                 Err(why) => {
                     tracing::warn!(room = %name, ?why, "the end of a log cannot be read; trying again");
                     lost = true;
                 }
             }
         }
-        self.machine.handle_reply(now, if lost { Reply::TailLost } else { Reply::TailRead });
+        self.machine.handle_reply(
+            now,
+            if lost {
+                Reply::TailLost
+            } else {
+                Reply::TailRead
+            },
+        );
     }
 
     fn serve(&mut self, now: Now, fence: Fence, old: Fence) {
@@ -147,7 +176,7 @@ impl SlotTask {
         }
         if !continues && !self.rooms.is_empty() {
             // Somebody else wrote in between: nothing in memory can be trusted.
-            self.forget_rooms(No::Unavailable);
+            self.forget_rooms(now, No::Unavailable);
         }
         self.built_on = fence;
         self.shared.set_fence(self.no, Some(fence));
@@ -165,34 +194,55 @@ impl SlotTask {
         if reason == DropReason::Fenced {
             self.shared.counters.fenced.add(1);
         }
-        tracing::warn!(slot = self.no, ?reason, "the slot is not ours any more; its rooms are dropped");
+        tracing::warn!(
+            slot = self.no,
+            ?reason,
+            "the slot is not ours any more; its rooms are dropped"
+        );
         self.shared.set_fence(self.no, None);
         self.built_on = 0;
-        self.forget_rooms(No::Unavailable);
+        self.forget_rooms(now, No::Unavailable);
         if !self.want(now) {
             self.refuse_waiting(No::Unavailable);
         }
     }
 
-    /// Drops all rooms: their asks are answered, their watchers told.
-    fn forget_rooms(&mut self, no: No) {
-        for (name, place) in std::mem::take(&mut self.rooms) {
-            match place {
-                Place::Opening(opening) => {
-                    for word in opening.words {
-                        if let Waiting::Word(word) = word {
-                            self.refuse(word, no);
-                        }
+    /// Drops all rooms.
+    pub(super) fn forget_rooms(&mut self, now: Now, no: No) {
+        let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        names
+            .iter()
+            .for_each(|name| self.forget_room(now, name, no));
+    }
+
+    /// Drops a room: it answers what it was asked and tells its watchers. If an append of it is in
+    /// flight, the room stays with that.
+    pub(super) fn forget_room(&mut self, now: Now, name: &RoomName, no: No) {
+        if let Some(open) = open(&mut self.rooms, name) {
+            open.room.handle_fenced(now);
+        }
+        self.take_outputs(now, name);
+        match self.rooms.remove(name) {
+            Some(Place::Opening(opening)) => {
+                for word in opening.words {
+                    if let Waiting::Word(word) = word {
+                        self.refuse(word, no);
                     }
                 }
-                Place::Open(open) => {
-                    self.shared.counters.rooms_open.sub(1);
-                    self.say_no(&open, &name, no);
+            }
+            Some(Place::Open(open)) => {
+                self.shared.counters.rooms_open.sub(1);
+                if let Some(due) = open.armed {
+                    self.timers.remove(&(due, name.clone()));
+                }
+                let in_flight = (name.clone(), open.opened);
+                if let Some(appending) = &mut self.appending
+                    && appending.rooms.contains(&in_flight)
+                {
+                    appending.orphans.insert(name.clone(), open);
                 }
             }
+            None => {}
         }
-        self.timers.clear();
-        self.dirty.clear();
-        self.ready.clear();
     }
 }

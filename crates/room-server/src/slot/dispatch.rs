@@ -2,11 +2,11 @@
 
 use cluster::Reply;
 use link::FromOwner;
-use model::{Ask, Now, RoomName};
-use room::AskId;
+use model::{Ask, Now, RoomInfo, RoomName};
+use room::{AskId, Head};
 use tokio::sync::oneshot;
 
-use super::place::{No, OPENING_WORDS_MAX, OpenRoom, Place, Scope, Waiting};
+use super::place::{No, OPENING_WORDS_MAX, Place, Scope, Waiting};
 use super::{SlotTask, WAITING_MAX, open};
 use crate::slots::ToSlot;
 use crate::stream::{Peer, StreamNo};
@@ -20,13 +20,15 @@ impl SlotTask {
             ToSlot::Drain { done } => self.drain(now, done),
             ToSlot::Gone { peer } => self.gone(now, peer),
             ToSlot::Trim { room, first, reply } => self.trim(room, first, reply),
-            word if self.draining => self.refuse(word, No::Unavailable),
+            word if self.draining || !self.verified => self.refuse(word, No::Unavailable),
             word => self.take_for_room(now, word),
         }
     }
 
     fn take_for_room(&mut self, now: Now, word: ToSlot) {
-        let Some(name) = room_of(&word).cloned() else { return };
+        let Some(name) = room_of(&word).cloned() else {
+            return;
+        };
         match self.rooms.get_mut(&name) {
             Some(Place::Open(_)) => self.tell(now, &name, word),
             Some(Place::Opening(opening)) if opening.words.len() < OPENING_WORDS_MAX => {
@@ -53,37 +55,38 @@ impl SlotTask {
 
     /// Tells an open room.
     pub(super) fn tell(&mut self, now: Now, name: &RoomName, word: ToSlot) {
-        let Some(open) = open(&mut self.rooms, name) else { return };
-        open.used_at = now;
+        let Some(open) = open(&mut self.rooms, name) else {
+            return;
+        };
         match word {
             ToSlot::Watch { peer, watch, .. } => {
-                if !self.verified {
-                    let fed = No::Unavailable.fed(watch);
-                    peer.send(FromOwner::Fed { room: name.clone(), fed });
-                    return;
-                }
-                open.watches.insert(peer.number, watch);
                 open.room.handle_watch(now, room::Peer(peer.number), watch);
-                self.peers.insert(peer.number, peer);
+                self.peers.entry(peer.number).or_insert(peer);
             }
             ToSlot::Unwatch { peer, watch, .. } => {
-                if open.watches.get(&peer) == Some(&watch) {
-                    open.watches.remove(&peer);
-                }
                 open.room.handle_unwatch(now, room::Peer(peer), watch);
             }
             ToSlot::Ask { peer, id, ask } => {
                 self.shared.counters.asks.add(1);
-                open.unanswered.insert((peer.number, id), Scope::of(&ask));
-                let number = peer.number;
-                self.peers.entry(number).or_insert(peer);
-                open.room.handle_ask(now, room::Peer(number), AskId(id), ask);
+                open.room
+                    .handle_ask(now, room::Peer(peer.number), AskId(id), ask);
+                self.peers.entry(peer.number).or_insert(peer);
             }
-            ToSlot::Gone { peer } => {
-                lose(now, open, peer);
-            }
+            ToSlot::Gone { peer } => open.room.handle_peer_lost(now, room::Peer(peer)),
             ToSlot::Info { reply, .. } => {
-                let _ = reply.send(open.room.info());
+                let Head {
+                    log,
+                    first,
+                    head,
+                    ordinal,
+                    ..
+                } = open.room.head().clone();
+                let _ = reply.send(RoomInfo {
+                    log,
+                    first,
+                    head,
+                    ordinal,
+                });
                 return;
             }
             ToSlot::Trim { .. }
@@ -96,54 +99,41 @@ impl SlotTask {
 
     /// A stream has ended; what it said before comes before.
     fn gone(&mut self, now: Now, peer: StreamNo) {
-        self.peers.remove(&peer);
-        let mut lost = Vec::new();
-        for (name, place) in &mut self.rooms {
-            match place {
-                Place::Open(open) => {
-                    lose(now, open, peer);
-                    lost.push(name.clone());
-                }
-                Place::Opening(opening) => {
+        let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        for name in names {
+            match self.rooms.get_mut(&name) {
+                Some(Place::Opening(opening)) => {
                     opening.words.push(Waiting::Word(ToSlot::Gone { peer }));
                 }
+                _ => self.tell(now, &name, ToSlot::Gone { peer }),
             }
         }
-        lost.iter().for_each(|name| self.touch(name));
-        if !self.waiting.is_empty() {
+        if self.waiting.is_empty() {
+            self.peers.remove(&peer);
+        } else {
             self.waiting.push_back(ToSlot::Gone { peer });
         }
     }
 
-    /// Readers are detached when nobody can tell any more who owns the slot.
+    /// Readers are detached when nobody can tell any more who owns the slot: an owner that was
+    /// superseded would show them an old log for as long as nobody publishes.
     fn set_verified(&mut self, now: Now, verified: bool) {
         self.verified = verified;
-        if verified {
-            return;
+        if !verified {
+            self.forget_rooms(now, No::Unavailable);
         }
-        let mut detached = Vec::new();
-        for (name, place) in &mut self.rooms {
-            let Place::Open(open) = place else { continue };
-            for (peer, watch) in std::mem::take(&mut open.watches) {
-                open.room.handle_unwatch(now, room::Peer(peer), watch);
-                if let Some(peer) = self.peers.get(&peer) {
-                    let fed = No::Unavailable.fed(watch);
-                    peer.send(FromOwner::Fed { room: name.clone(), fed });
-                }
-            }
-            detached.push(name.clone());
-        }
-        detached.iter().for_each(|name| self.touch(name));
     }
 
     fn drain(&mut self, now: Now, done: oneshot::Sender<()>) {
         self.draining = true;
         self.drained.push(done);
         self.refuse_waiting(No::Unavailable);
+        // Marks are written when their time has come: for them it has.
+        let later = now.plus_ms(self.shared.config.limits.marks_interval_ms);
         let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
         for name in names {
             if let Some(open) = open(&mut self.rooms, &name) {
-                open.room.handle_drain(now);
+                open.room.handle_timeout(later);
                 self.touch(&name);
             }
         }
@@ -151,7 +141,7 @@ impl SlotTask {
 
     /// Answers a drain once nothing is left to append.
     pub(super) fn finish_drain(&mut self) {
-        let is_quiet = self.appending.is_none() && self.ready.is_empty();
+        let is_quiet = self.appending.is_none() && self.ready.is_empty() && self.work.is_empty();
         if self.draining && is_quiet {
             self.drained.drain(..).for_each(|done| _ = done.send(()));
         }
@@ -159,6 +149,9 @@ impl SlotTask {
 
     pub(super) fn refuse_waiting(&mut self, no: No) {
         for word in std::mem::take(&mut self.waiting) {
+            if let ToSlot::Gone { peer } = word {
+                self.peers.remove(&peer);
+            }
             self.refuse(word, no);
         }
     }
@@ -167,7 +160,10 @@ impl SlotTask {
     pub(super) fn refuse(&self, word: ToSlot, no: No) {
         match word {
             ToSlot::Watch { peer, room, watch } => {
-                peer.send(FromOwner::Fed { room, fed: no.fed(watch) });
+                peer.send(FromOwner::Fed {
+                    room,
+                    fed: no.fed(watch),
+                });
             }
             ToSlot::Ask { peer, id, ask } => self.refuse_ask(&peer, id, &ask, no),
             // Dropping the reply says no.
@@ -177,28 +173,11 @@ impl SlotTask {
 
     fn refuse_ask(&self, peer: &Peer, id: u64, ask: &Ask, no: No) {
         self.shared.counters.asks_refused.add(1);
-        peer.send(FromOwner::Answer { id, answer: no.answer(Scope::of(ask)) });
+        peer.send(FromOwner::Answer {
+            id,
+            answer: no.answer(Scope::of(ask)),
+        });
     }
-
-    /// Says no to everybody who waits for a room, or watches it.
-    pub(super) fn say_no(&self, open: &OpenRoom, name: &RoomName, no: No) {
-        for ((peer, id), scope) in &open.unanswered {
-            if let Some(peer) = self.peers.get(peer) {
-                peer.send(FromOwner::Answer { id: *id, answer: no.answer(*scope) });
-            }
-        }
-        for (peer, watch) in &open.watches {
-            if let Some(peer) = self.peers.get(peer) {
-                peer.send(FromOwner::Fed { room: name.clone(), fed: no.fed(*watch) });
-            }
-        }
-    }
-}
-
-fn lose(now: Now, open: &mut OpenRoom, peer: StreamNo) {
-    open.watches.remove(&peer);
-    open.unanswered.retain(|(asker, _), _| *asker != peer);
-    open.room.handle_peer_lost(now, room::Peer(peer));
 }
 
 fn room_of(word: &ToSlot) -> Option<&RoomName> {

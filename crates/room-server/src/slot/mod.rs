@@ -15,7 +15,7 @@
 //! - At most one append of the slot is in flight; the next is made after its answer. A claim waits
 //!   for it, too: an append is never cancelled.
 //! - Nothing is appended and no room is opened unless the slot machine serves.
-//! - An answer that was asked for is given once, also when the room is dropped.
+//! - A room is dropped only after it has answered everything that it was asked.
 //! - A word of a stream comes to a room before the end of that stream.
 
 mod append;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{ClaimError, Claimed, ReadError};
-use model::{AppendError, Fence, Now, Record, RoomName, Seed, Seq, SlotNo};
+use model::{AppendError, Fence, Now, Record, RoomName, Seed, SlotNo};
 use room::{Head, ReadDone, ReadFailed, Ticket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -53,12 +53,15 @@ pub(super) enum Done {
     Swapped(Result<cluster::Swap, cluster::RegistryError>),
     Claimed(Result<Claimed, ClaimError>),
     /// The ends of logs, for rooms that wanted to know.
-    Tails(Vec<(RoomName, Result<(Option<Head>, Vec<Record>), ReadError>)>),
+    Tails {
+        fence: Fence,
+        tails: Vec<(RoomName, Tail)>,
+    },
     Appended(Vec<Result<(), AppendError>>),
     Opened {
         room: RoomName,
         attempt: u64,
-        read: Result<(Option<Head>, Vec<Record>), ReadError>,
+        read: Tail,
     },
     Read {
         room: RoomName,
@@ -68,9 +71,10 @@ pub(super) enum Done {
     },
     Trimmed {
         room: RoomName,
-        first: Seq,
         fence: Fence,
         result: Result<(), AppendError>,
+        /// Where the room begins now.
+        head: Option<Head>,
         reply: oneshot::Sender<bool>,
     },
 }
@@ -78,8 +82,11 @@ pub(super) enum Done {
 /// An append that is in flight.
 struct Appending {
     fence: Fence,
-    rooms: Vec<RoomName>,
+    /// The rooms, each with the attempt that opened it.
+    rooms: Vec<(RoomName, u64)>,
     entries: u64,
+    /// Rooms of it that were dropped meanwhile: the journal's answer is still theirs.
+    orphans: BTreeMap<RoomName, Box<OpenRoom>>,
 }
 
 /// See the module.
@@ -104,6 +111,8 @@ pub(crate) struct SlotTask {
     /// Rooms that may have something to append.
     ready: VecDeque<RoomName>,
     appending: Option<Appending>,
+    /// Claims that were begun.
+    claims: u64,
     /// A claim that waits for the append in flight.
     claim_due: Option<model::Epoch>,
     work: JoinSet<Done>,
@@ -115,6 +124,9 @@ pub(crate) struct SlotTask {
     drained: Vec<oneshot::Sender<()>>,
     swept_at: Now,
 }
+
+/// Where a room stands and the end of its log, as far as it was asked for.
+type Tail = Result<(Option<Head>, Vec<Record>), ReadError>;
 
 enum Event {
     Done(Done),
@@ -140,6 +152,7 @@ impl SlotTask {
             dirty: VecDeque::new(),
             ready: VecDeque::new(),
             appending: None,
+            claims: 0,
             claim_due: None,
             work: JoinSet::new(),
             timers: BTreeSet::new(),
@@ -183,15 +196,24 @@ impl SlotTask {
         let rooms = self.timers.first().map(|(due, _)| *due);
         let sweep = (!self.rooms.is_empty()).then(|| self.sweep_due().mono_us);
         match [machine, rooms, sweep].into_iter().flatten().min() {
-            Some(mono_us) => self.shared.clock.instant(Now { mono_us, wall_ms: 0 }),
+            Some(mono_us) => self.shared.clock.instant(Now {
+                mono_us,
+                wall_ms: 0,
+            }),
             None => Instant::now() + NEVER,
         }
     }
 
     fn time(&mut self, now: Now) {
         self.machine.handle_timeout(now);
-        while self.timers.first().is_some_and(|(due, _)| *due <= now.mono_us) {
-            let Some((_, name)) = self.timers.pop_first() else { break };
+        while self
+            .timers
+            .first()
+            .is_some_and(|(due, _)| *due <= now.mono_us)
+        {
+            let Some((_, name)) = self.timers.pop_first() else {
+                break;
+            };
             if let Some(open) = open(&mut self.rooms, &name) {
                 open.armed = None;
                 open.room.handle_timeout(now);
@@ -207,14 +229,30 @@ impl SlotTask {
         match done {
             Done::Swapped(result) => self.swapped(now, result),
             Done::Claimed(result) => self.claimed(now, result),
-            Done::Tails(tails) => self.tails_read(now, tails),
+            Done::Tails { fence, tails } => self.tails_read(now, fence, tails),
             Done::Appended(results) => self.appended(now, results),
-            Done::Opened { room, attempt, read } => self.opened(now, room, attempt, read),
-            Done::Read { room, opened, ticket, result } => {
+            Done::Opened {
+                room,
+                attempt,
+                read,
+            } => self.opened(now, room, attempt, read),
+            Done::Read {
+                room,
+                opened,
+                ticket,
+                result,
+            } => {
                 self.read_done(now, &room, opened, ticket, result);
             }
-            Done::Trimmed { room, first, fence, result, reply } => {
-                self.trimmed(now, room, first, fence, result, reply);
+            Done::Trimmed {
+                room,
+                fence,
+                result,
+                head,
+                reply,
+            } => {
+                self.trimmed(now, &room, fence, &result, head);
+                let _ = reply.send(result.is_ok());
             }
         }
     }
@@ -251,10 +289,7 @@ impl SlotTask {
 }
 
 /// The room, if it is open. A function of the map alone, so that the task's other parts stay free.
-fn open<'a>(
-    rooms: &'a mut BTreeMap<RoomName, Place>,
-    name: &RoomName,
-) -> Option<&'a mut OpenRoom> {
+fn open<'a>(rooms: &'a mut BTreeMap<RoomName, Place>, name: &RoomName) -> Option<&'a mut OpenRoom> {
     match rooms.get_mut(name)? {
         Place::Open(open) => Some(open),
         Place::Opening(_) => None,

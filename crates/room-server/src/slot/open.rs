@@ -7,7 +7,7 @@ use model::{LogId, Now, Record, RoomName, Seed};
 use room::{Head, ReadDone, ReadFailed, Room, Ticket};
 
 use super::place::{No, OpenRoom, Opening, Place, Waiting};
-use super::{Done, SlotTask, open, read};
+use super::{Done, SlotTask, Tail, open, read};
 
 /// Milliseconds between two looks for rooms that can be closed, relative to `room_idle_ms`.
 const SWEEPS_PER_IDLE: u64 = 4;
@@ -27,9 +27,16 @@ impl SlotTask {
                 Ok(_permit) => read::opening(&*shared.journal, &room, RECENT_ENTRIES).await,
                 Err(_) => Err(ReadError::Unavailable("the server is stopping".into())),
             };
-            Done::Opened { room, attempt, read }
+            Done::Opened {
+                room,
+                attempt,
+                read,
+            }
         });
-        let place = Place::Opening(Opening { attempt, words: Vec::new() });
+        let place = Place::Opening(Opening {
+            attempt,
+            words: Vec::new(),
+        });
         self.rooms.insert(name.clone(), place);
         match self.rooms.get_mut(name) {
             Some(Place::Opening(opening)) => opening,
@@ -37,13 +44,7 @@ impl SlotTask {
         }
     }
 
-    pub(super) fn opened(
-        &mut self,
-        now: Now,
-        name: RoomName,
-        attempt: u64,
-        read: Result<(Option<Head>, Vec<Record>), ReadError>,
-    ) {
+    pub(super) fn opened(&mut self, now: Now, name: RoomName, attempt: u64, read: Tail) {
         let words = match self.rooms.get_mut(&name) {
             Some(Place::Opening(opening)) if opening.attempt == attempt => {
                 std::mem::take(&mut opening.words)
@@ -62,7 +63,11 @@ impl SlotTask {
             Err(error) => {
                 tracing::warn!(room = %name, ?error, "a room cannot be opened");
                 let corrupt = matches!(error, ReadError::Corrupt(_));
-                let no = if corrupt { No::Damaged } else { No::Unavailable };
+                let no = if corrupt {
+                    No::Damaged
+                } else {
+                    No::Unavailable
+                };
                 for word in words {
                     if let Waiting::Word(word) = word {
                         self.refuse(word, no);
@@ -91,17 +96,20 @@ impl SlotTask {
             collecting: self.collect_until.is_some_and(|until| !now.reached(until)),
         };
         let limits = Arc::clone(&self.shared.config.limits);
-        let room = Room::open(now, limits, Arc::clone(&self.shared.encode), opening);
+        let room = Room::new(now, limits, opening);
         self.shared.counters.rooms_open.add(1);
-        self.rooms.insert(name.clone(), Place::Open(Box::new(OpenRoom::new(now, attempt, room))));
+        self.rooms.insert(
+            name.clone(),
+            Place::Open(Box::new(OpenRoom::new(attempt, room))),
+        );
     }
 
     fn tell_waiting(&mut self, now: Now, name: &RoomName, word: Waiting) {
         match word {
             Waiting::Word(word) => self.tell(now, name, word),
-            Waiting::Trimmed(first) => {
+            Waiting::Trimmed(head) => {
                 if let Some(open) = open(&mut self.rooms, name) {
-                    open.room.handle_trimmed(now, first);
+                    open.room.handle_trimmed(now, &head);
                 }
             }
         }
@@ -118,32 +126,22 @@ impl SlotTask {
         let Some(open) = open(&mut self.rooms, name).filter(|open| open.opened == opened) else {
             return;
         };
-        open.reads -= 1;
         open.room.handle_read(now, ticket, result);
         self.touch(name);
     }
 
     pub(super) fn sweep_due(&self) -> Now {
-        self.swept_at.plus_ms((self.shared.config.limits.room_idle_ms / SWEEPS_PER_IDLE).max(1))
+        self.swept_at
+            .plus_ms((self.shared.config.limits.room_idle_ms / SWEEPS_PER_IDLE).max(1))
     }
 
-    /// Closes rooms that nobody has spoken to for a while and that have nothing left to do.
+    /// Closes rooms that have nothing to do and that nobody has spoken to for a while.
     pub(super) fn sweep(&mut self, now: Now) {
         self.swept_at = now;
-        let idle_ms = self.shared.config.limits.room_idle_ms;
-        let is_idle = |open: &OpenRoom| {
-            now.reached(open.used_at.plus_ms(idle_ms))
-                && open.watches.is_empty()
-                && open.unanswered.is_empty()
-                && open.reads == 0
-                && !open.dirty
-                && !open.ready
-                && open.room.is_idle()
-        };
         let before = self.rooms.len();
         let timers = &mut self.timers;
         self.rooms.retain(|name, place| match place {
-            Place::Open(open) if is_idle(open) => {
+            Place::Open(open) if !open.dirty && !open.ready && open.room.is_idle(now) => {
                 if let Some(due) = open.armed {
                     timers.remove(&(due, name.clone()));
                 }
@@ -151,6 +149,9 @@ impl SlotTask {
             }
             _ => true,
         });
-        self.shared.counters.rooms_open.sub((before - self.rooms.len()) as u64);
+        self.shared
+            .counters
+            .rooms_open
+            .sub((before - self.rooms.len()) as u64);
     }
 }

@@ -7,6 +7,7 @@ use link::FromOwner;
 use model::{Now, RoomName};
 use room::{Output, Read, ReadFailed, Ticket};
 
+use super::place::Reclaim;
 use super::{Done, SlotTask, open, read};
 
 impl SlotTask {
@@ -19,7 +20,9 @@ impl SlotTask {
                 None => break,
             }
         }
-        let Some(open) = open(&mut self.rooms, name) else { return };
+        let Some(open) = open(&mut self.rooms, name) else {
+            return;
+        };
         if !std::mem::replace(&mut open.ready, true) {
             self.ready.push_back(name.clone());
         }
@@ -36,33 +39,46 @@ impl SlotTask {
 
     fn output(&mut self, now: Now, name: &RoomName, output: Output) {
         match output {
-            Output::Answer { peer, id, answer } => {
+            Output::Read { ticket, read } => self.read(name, ticket, read),
+            Output::Reclaim { after } => {
+                let reclaim = Reclaim {
+                    after,
+                    claims: self.claims,
+                };
                 if let Some(open) = open(&mut self.rooms, name) {
-                    open.unanswered.remove(&(peer.0, id.0));
+                    open.reclaim = Some(reclaim);
                 }
+                self.machine.handle_order(now, Order::Reclaim);
+            }
+            output => self.say(name, output),
+        }
+    }
+
+    /// Passes on what a room says; all that is left of the output of a room that was dropped.
+    pub(super) fn say(&mut self, name: &RoomName, output: Output) {
+        match output {
+            Output::Answer { peer, id, answer } => {
                 if let Some(peer) = self.peers.get(&peer.0) {
                     peer.send(FromOwner::Answer { id: id.0, answer });
                 }
             }
             Output::Feed { peer, fed } => {
                 if let Some(peer) = self.peers.get(&peer.0) {
-                    peer.send(FromOwner::Fed { room: name.clone(), fed });
+                    peer.send(FromOwner::Fed {
+                        room: name.clone(),
+                        fed,
+                    });
                 }
-            }
-            Output::Read { ticket, read } => self.read(name, ticket, read),
-            Output::Reclaim { after } => {
-                if let Some(open) = open(&mut self.rooms, name) {
-                    open.reclaim_after = Some(after);
-                }
-                self.machine.handle_order(now, Order::Reclaim);
             }
             Output::Damaged(why) => self.damaged(name, &why),
+            Output::Read { .. } | Output::Reclaim { .. } => {}
         }
     }
 
     fn read(&mut self, name: &RoomName, ticket: Ticket, read: Read) {
-        let Some(open) = open(&mut self.rooms, name) else { return };
-        open.reads += 1;
+        let Some(open) = open(&mut self.rooms, name) else {
+            return;
+        };
         let opened = open.opened;
         self.shared.counters.reads.add(1);
         let (shared, room) = (Arc::clone(&self.shared), name.clone());
@@ -71,7 +87,12 @@ impl SlotTask {
                 Ok(_permit) => read::read(&*shared.journal, &room, read).await,
                 Err(_) => Err(ReadFailed::Unavailable("the server is stopping".into())),
             };
-            Done::Read { room, opened, ticket, result }
+            Done::Read {
+                room,
+                opened,
+                ticket,
+                result,
+            }
         });
     }
 

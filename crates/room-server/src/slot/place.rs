@@ -1,14 +1,9 @@
-//! A room's place in its slot: being opened, or open with what has to be undone when it is dropped.
+//! A room's place in its slot, being opened or open; and the ways in which the slot itself says no.
 
-use std::collections::BTreeMap;
-
-use model::{
-    Answer, Ask, AskBody, Fed, Now, Refusal, RefusalCode, Seq, Unsubscribed, UnsubscribedCode,
-};
-use room::Room;
+use model::{Answer, Ask, AskBody, Fed, Refusal, RefusalCode, Seq, Unsubscribed, UnsubscribedCode};
+use room::{Head, Room};
 
 use crate::slots::ToSlot;
-use crate::stream::StreamNo;
 
 /// Words that may wait for one room to be opened; more are refused as busy.
 pub(super) const OPENING_WORDS_MAX: usize = 4_096;
@@ -31,44 +26,41 @@ pub(super) struct Opening {
 /// A word that waits, or that something happened in between.
 pub(super) enum Waiting {
     Word(ToSlot),
-    Trimmed(Seq),
+    Trimmed(Head),
+}
+
+/// A room's wish for a fresh claim.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reclaim {
+    /// The last entry that it knows.
+    pub(super) after: Seq,
+    /// Claims that had begun when it was made: none of them will do.
+    pub(super) claims: u64,
 }
 
 pub(super) struct OpenRoom {
     pub(super) room: Room,
-    /// The attempt that opened it: reads of a former life of the room are void.
+    /// The attempt that opened it: what was begun for a former life of the room is void.
     pub(super) opened: u64,
-    /// Asks that the room has not answered.
-    pub(super) unanswered: BTreeMap<(StreamNo, u64), Scope>,
-    /// Who watches, under which generation.
-    pub(super) watches: BTreeMap<StreamNo, u64>,
     /// The room's entry in the slot's timers.
     pub(super) armed: Option<u64>,
     /// Whether it stands in the queue of rooms whose output is to be taken.
     pub(super) dirty: bool,
     /// Whether it stands in the queue of rooms that may have something to append.
     pub(super) ready: bool,
-    /// It wants to be told what lies above this entry, after a fresh claim.
-    pub(super) reclaim_after: Option<Seq>,
-    /// Reads that have not come back.
-    pub(super) reads: usize,
-    /// When somebody last spoke to it.
-    pub(super) used_at: Now,
+    /// It wants to be told what lies above an entry, after a fresh claim.
+    pub(super) reclaim: Option<Reclaim>,
 }
 
 impl OpenRoom {
-    pub(super) fn new(now: Now, opened: u64, room: Room) -> OpenRoom {
+    pub(super) fn new(opened: u64, room: Room) -> OpenRoom {
         OpenRoom {
             room,
             opened,
-            unanswered: BTreeMap::new(),
-            watches: BTreeMap::new(),
             armed: None,
             dirty: false,
             ready: false,
-            reclaim_after: None,
-            reads: 0,
-            used_at: now,
+            reclaim: None,
         }
     }
 }
@@ -123,13 +115,19 @@ impl No {
                     No::StorageFull => RefusalCode::StorageFull,
                     No::Damaged => RefusalCode::RoomDamaged,
                 };
-                Answer::Refused(Refusal { retry_after_ms: self.retry_ms(), ..Refusal::new(code) })
+                Answer::Refused(Refusal {
+                    retry_after_ms: self.retry_ms(),
+                    ..Refusal::new(code)
+                })
             }
         }
     }
 
     pub(super) fn fed(self, watch: u64) -> Fed {
-        Fed::Unwatched { watch, why: self.unsubscribed() }
+        Fed::Unwatched {
+            watch,
+            why: self.unsubscribed(),
+        }
     }
 
     fn unsubscribed(self) -> Unsubscribed {
@@ -137,6 +135,9 @@ impl No {
             No::Damaged => UnsubscribedCode::RoomDamaged,
             _ => UnsubscribedCode::Unavailable,
         };
-        Unsubscribed { retry_after_ms: self.retry_ms(), ..Unsubscribed::new(code) }
+        Unsubscribed {
+            retry_after_ms: self.retry_ms(),
+            ..Unsubscribed::new(code)
+        }
     }
 }

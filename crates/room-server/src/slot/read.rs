@@ -19,19 +19,27 @@ pub(super) async fn read(
     read: Read,
 ) -> Result<ReadDone, ReadFailed> {
     let done = match read {
-        Read::Page { anchor, limit, user, states } => {
-            ReadDone::Page(page(journal, room, anchor, limit, &user, states).await?)
-        }
+        Read::Page {
+            anchor,
+            limit,
+            user,
+            states,
+        } => ReadDone::Page(page(journal, room, anchor, limit, &user, states).await?),
         Read::States(keys) => ReadDone::States(states(journal, room, keys).await?),
         Read::Ids { from, to } => ReadDone::Ids(ids(journal, room, from, to).await?),
         Read::Target { target } => target_of(journal, room, target).await?,
-        Read::Changes { target, edits, redact } => {
-            ReadDone::Changes(changes(journal, room, target, edits, redact).await?)
-        }
+        Read::Changes {
+            target,
+            edits,
+            redact,
+        } => ReadDone::Changes(changes(journal, room, target, edits, redact).await?),
         Read::At { seq, states: keys } => {
             let rows = ids(journal, room, seq, seq).await?;
             let row = rows.first().ok_or_else(|| missing(seq))?;
-            ReadDone::At { ordinal: row.ordinal, states: states(journal, room, keys).await? }
+            ReadDone::At {
+                ordinal: row.ordinal,
+                states: states(journal, room, keys).await?,
+            }
         }
     };
     Ok(done)
@@ -43,7 +51,9 @@ pub(super) async fn tail(
     room: &RoomName,
     after: Seq,
 ) -> Result<(Option<Head>, Vec<Record>), ReadError> {
-    let Some(head) = journal.head(room).await? else { return Ok((None, Vec::new())) };
+    let Some(head) = journal.head(room).await? else {
+        return Ok((None, Vec::new()));
+    };
     let mut records: Vec<Record> = Vec::new();
     let mut next = (after + 1).max(head.first);
     while next <= head.head {
@@ -61,11 +71,15 @@ pub(super) async fn opening(
     room: &RoomName,
     recent: usize,
 ) -> Result<(Option<Head>, Vec<Record>), ReadError> {
-    let Some(head) = journal.head(room).await? else { return Ok((None, Vec::new())) };
+    let Some(head) = journal.head(room).await? else {
+        return Ok((None, Vec::new()));
+    };
     let records = if head.first > head.head {
         Vec::new()
     } else {
-        journal.range_back(room, head.head + 1, recent, TAIL_BYTES).await?
+        journal
+            .range_back(room, head.head + 1, recent, TAIL_BYTES)
+            .await?
     };
     Ok((Some(head_of(head)), records))
 }
@@ -78,14 +92,31 @@ async fn page(
     user: &UserId,
     keys: Vec<StateKey>,
 ) -> Result<PageDone, ReadFailed> {
-    let page = journal.page(room, anchor, limit, PAGE_BYTES_MAX, Some(user)).await;
+    let page = journal
+        .page(room, anchor, limit, PAGE_BYTES_MAX, Some(user))
+        .await;
     let page = page.map_err(failed)?;
     let states = states(journal, room, keys).await?;
     Ok(match page {
-        Some(PageRead { head, posts, more, mine }) => {
-            PageDone { head: Some(head_of(head)), posts, more, mine, states }
-        }
-        None => PageDone { head: None, posts: Vec::new(), more: false, mine: Vec::new(), states },
+        Some(PageRead {
+            head,
+            posts,
+            more,
+            mine,
+        }) => PageDone {
+            head: Some(head_of(head)),
+            posts,
+            more,
+            mine,
+            states,
+        },
+        None => PageDone {
+            head: None,
+            posts: Vec::new(),
+            more: false,
+            mine: Vec::new(),
+            states,
+        },
     })
 }
 
@@ -117,7 +148,10 @@ async fn target_of(
 ) -> Result<ReadDone, ReadFailed> {
     let records = journal.range(room, target, 1, 1).await.map_err(failed)?;
     let record = records.into_iter().next().ok_or_else(|| missing(target))?;
-    let fold = states(journal, room, vec![StateKey::Fold(target)]).await?.pop().flatten();
+    let fold = states(journal, room, vec![StateKey::Fold(target)])
+        .await?
+        .pop()
+        .flatten();
     Ok(ReadDone::Target { record, fold })
 }
 
@@ -131,15 +165,23 @@ async fn changes(
     let mut found = Vec::new();
     let mut after = target;
     loop {
-        let page = journal.by_target(room, target, after, CHANGES_PAGE).await.map_err(failed)?;
-        let Some(last) = page.last() else { return Ok(found) };
+        let page = journal
+            .by_target(room, target, after, CHANGES_PAGE)
+            .await
+            .map_err(failed)?;
+        let Some(last) = page.last() else {
+            return Ok(found);
+        };
         after = last.seq;
         let is_last = page.len() < CHANGES_PAGE;
         found.extend(page.into_iter().filter(|record| {
             use ContentKind::{Edit, Redact, Tombstone};
             matches!(record.kind, Edit | Redact | Tombstone)
         }));
-        let edits_found = found.iter().filter(|r| r.kind != ContentKind::Redact).count();
+        let edits_found = found
+            .iter()
+            .filter(|r| r.kind != ContentKind::Redact)
+            .count();
         if is_last || (!redact && edits_found >= edits as usize) {
             return Ok(found);
         }
@@ -147,10 +189,12 @@ async fn changes(
 }
 
 fn missing(seq: Seq) -> ReadFailed {
-    ReadFailed::Corrupt(format!("entry {seq} lies within the log and cannot be found"))
+    ReadFailed::Corrupt(format!(
+        "entry {seq} lies within the log and cannot be found"
+    ))
 }
 
-pub(super) fn failed(error: ReadError) -> ReadFailed {
+fn failed(error: ReadError) -> ReadFailed {
     match error {
         ReadError::Unavailable(why) => ReadFailed::Unavailable(why),
         ReadError::Trimmed { first } => ReadFailed::Trimmed { first },
@@ -158,9 +202,23 @@ pub(super) fn failed(error: ReadError) -> ReadFailed {
     }
 }
 
-fn head_of(head: RoomHead) -> Head {
-    let RoomHead { log, first, head, ordinal, at_ms, first_ordinal } = head;
-    Head { log, first, head, ordinal, at_ms, first_ordinal }
+pub(super) fn head_of(head: RoomHead) -> Head {
+    let RoomHead {
+        log,
+        first,
+        head,
+        ordinal,
+        at_ms,
+        first_ordinal,
+    } = head;
+    Head {
+        log,
+        first,
+        head,
+        ordinal,
+        at_ms,
+        first_ordinal,
+    }
 }
 
 fn id_row(row: journal::IdRow) -> IdRow {

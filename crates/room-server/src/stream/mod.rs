@@ -44,7 +44,7 @@ const _: () = assert!(SILENCE_MS > 2 * link::SILENCE_MS);
 type Handing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The owner's side of one `Attach`.
-pub(crate) struct Conversation {
+pub struct Conversation {
     far: Far,
     peer: Peer,
     inbound: Streaming<EdgeFrame>,
@@ -62,7 +62,7 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     pub(crate) fn new(inbound: Streaming<EdgeFrame>, slots: Arc<Slots>) -> Conversation {
-        let (peer, outbox) = queue(slots.next_stream());
+        let (peer, outbox) = queue(slots.next_stream(), slots.shared.config.stream_bytes_max);
         slots.counters().streams.add(1);
         let heard_at = Instant::now();
         Conversation {
@@ -133,7 +133,9 @@ impl Conversation {
     }
 
     fn take(&mut self, frame: EdgeFrame) -> Result<(), Status> {
-        let Some(frame) = convert::to_owner(frame)? else { return Ok(()) };
+        let Some(frame) = convert::to_owner(frame)? else {
+            return Ok(());
+        };
         match self.far.handle_frame(frame) {
             FarOp::Opened { edge, lane } => {
                 tracing::debug!(%edge, lane, stream = self.peer.number, "an edge opened a stream");
@@ -159,7 +161,10 @@ impl Conversation {
     /// Hands a word to its room's slot; a full slot is waited for before the next is read.
     fn hand(&mut self, room: RoomName, word: ToSlot) {
         let slot = self.slots.slot_of(&room);
-        let inbox = self.reached.entry(slot).or_insert_with(|| self.slots.inbox(slot));
+        let inbox = self
+            .reached
+            .entry(slot)
+            .or_insert_with(|| self.slots.inbox(slot));
         if let Err(mpsc::error::TrySendError::Full(word)) = inbox.try_send(word) {
             let inbox = inbox.clone();
             self.handing = Some(Box::pin(async move {
@@ -199,7 +204,9 @@ impl Stream for Conversation {
             Poll::Pending => {}
         }
         if this.poll_silence(cx).is_ready() {
-            return Poll::Ready(Some(Err(Status::deadline_exceeded("nothing was heard from the edge"))));
+            return Poll::Ready(Some(Err(Status::deadline_exceeded(
+                "nothing was heard from the edge",
+            ))));
         }
         // What was read may have been answered at once, and the turn may have been over.
         this.poll_out(cx).map(Some)
@@ -210,7 +217,8 @@ impl Drop for Conversation {
     fn drop(&mut self) {
         self.slots.counters().streams.sub(1);
         let (peer, reached) = (self.peer.number, std::mem::take(&mut self.reached));
-        let (Ok(runtime), false) = (tokio::runtime::Handle::try_current(), reached.is_empty()) else {
+        let (Ok(runtime), false) = (tokio::runtime::Handle::try_current(), reached.is_empty())
+        else {
             return;
         };
         let handing = self.handing.take();

@@ -14,11 +14,6 @@ use tokio::sync::mpsc;
 
 /// Frames that may wait for one stream: some seconds of a busy edge.
 pub(crate) const STREAM_FRAMES_MAX: usize = 16_384;
-/// Bytes that may wait for one stream: a second's worth of a fast link.
-pub(crate) const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-const _: () = assert!(STREAM_BYTES_MAX > 64 * model::limits::PAGE_BYTES_MAX);
-
 /// What a frame weighs beside its payloads.
 const FRAME_BYTES: usize = 128;
 
@@ -33,8 +28,9 @@ pub(crate) struct Peer {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    bytes_max: usize,
     bytes: AtomicUsize,
     overrun: AtomicBool,
 }
@@ -46,13 +42,24 @@ pub(crate) struct Outbox {
     state: Arc<State>,
 }
 
-/// A queue for the stream `number`.
-pub(crate) fn queue(number: StreamNo) -> (Peer, Outbox) {
+/// A queue for the stream `number`, of at most so many bytes.
+pub(crate) fn queue(number: StreamNo, bytes_max: usize) -> (Peer, Outbox) {
     let (sender, receiver) = mpsc::channel(STREAM_FRAMES_MAX);
-    let state = Arc::new(State::default());
+    let state = Arc::new(State {
+        bytes_max,
+        bytes: AtomicUsize::new(0),
+        overrun: AtomicBool::new(false),
+    });
     (
-        Peer { number, frames: sender, state: Arc::clone(&state) },
-        Outbox { frames: receiver, state },
+        Peer {
+            number,
+            frames: sender,
+            state: Arc::clone(&state),
+        },
+        Outbox {
+            frames: receiver,
+            state,
+        },
     )
 }
 
@@ -64,7 +71,7 @@ impl Peer {
         }
         let weight = weight(&frame);
         let waiting = self.state.bytes.fetch_add(weight, Ordering::AcqRel);
-        let fits = waiting == 0 || waiting + weight <= STREAM_BYTES_MAX;
+        let fits = waiting == 0 || waiting + weight <= self.state.bytes_max;
         let sent = fits.then(|| self.frames.try_send(frame));
         if let Some(Ok(())) = sent {
             return true;
@@ -97,7 +104,10 @@ pub(crate) struct Overrun;
 
 fn weight(frame: &FromOwner) -> usize {
     let entries = |entries: &[Entry]| -> usize {
-        entries.iter().map(|entry| FRAME_BYTES / 2 + entry.payload.len()).sum()
+        entries
+            .iter()
+            .map(|entry| FRAME_BYTES / 2 + entry.payload.len())
+            .sum()
     };
     let posts = |posts: &[FoldedPost]| -> usize {
         let one = |post: &FoldedPost| {
@@ -107,16 +117,21 @@ fn weight(frame: &FromOwner) -> usize {
         posts.iter().map(one).sum()
     };
     let payload = match frame {
-        FromOwner::Fed { fed: Fed::Entries { entries: e, .. } | Fed::Erased { entries: e, .. }, .. } => {
-            entries(e)
-        }
-        FromOwner::Answer { answer: Answer::History { page, .. }, .. } => posts(&page.posts),
-        FromOwner::Answer { answer: Answer::Subscribed(subscription), .. } => {
-            match &subscription.catchup {
-                Catchup::Snapshot(snapshot) => posts(&snapshot.page.posts),
-                Catchup::Resumed { .. } => 0,
-            }
-        }
+        FromOwner::Fed {
+            fed: Fed::Entries { entries: e, .. } | Fed::Erased { entries: e, .. },
+            ..
+        } => entries(e),
+        FromOwner::Answer {
+            answer: Answer::History { page, .. },
+            ..
+        } => posts(&page.posts),
+        FromOwner::Answer {
+            answer: Answer::Subscribed(subscription),
+            ..
+        } => match &subscription.catchup {
+            Catchup::Snapshot(snapshot) => posts(&snapshot.page.posts),
+            Catchup::Resumed { .. } => 0,
+        },
         _ => 0,
     };
     FRAME_BYTES + payload
@@ -129,30 +144,47 @@ mod tests {
     use model::{ContentKind, LogId, RoomName};
     use std::task::Waker;
 
+    const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+
     fn entries(bytes: usize) -> FromOwner {
         let payload = Bytes::from(vec![0; bytes]);
-        let entry = Entry { seq: 1, ordinal: 1, kind: ContentKind::Post, payload };
-        let fed = Fed::Entries { watch: 1, log: LogId::none(), entries: vec![entry] };
-        FromOwner::Fed { room: RoomName::new("r").expect("valid"), fed }
+        let entry = Entry {
+            seq: 1,
+            ordinal: 1,
+            kind: ContentKind::Post,
+            payload,
+        };
+        let fed = Fed::Entries {
+            watch: 1,
+            log: LogId::none(),
+            entries: vec![entry],
+        };
+        FromOwner::Fed {
+            room: RoomName::new("r").expect("valid"),
+            fed,
+        }
     }
 
     #[test]
     fn a_stream_that_is_not_read_is_ended_by_bytes_and_by_frames() {
         let mut context = Context::from_waker(Waker::noop());
         for size in [1024 * 1024, 0] {
-            let (peer, mut outbox) = queue(1);
+            let (peer, mut outbox) = queue(1, STREAM_BYTES_MAX);
             let sent = (0..).take_while(|_| peer.send(entries(size))).count();
             assert!(sent * size <= STREAM_BYTES_MAX && sent <= STREAM_FRAMES_MAX);
             assert!(sent == STREAM_FRAMES_MAX || (sent + 2) * size > STREAM_BYTES_MAX);
             assert!(!peer.send(FromOwner::Heartbeat), "it stays ended");
-            assert!(matches!(outbox.poll(&mut context), Poll::Ready(Err(Overrun))));
+            assert!(matches!(
+                outbox.poll(&mut context),
+                Poll::Ready(Err(Overrun))
+            ));
         }
     }
 
     #[test]
     fn what_was_read_makes_room() {
         let mut context = Context::from_waker(Waker::noop());
-        let (peer, mut outbox) = queue(1);
+        let (peer, mut outbox) = queue(1, STREAM_BYTES_MAX);
         for _ in 0..1_000 {
             assert!(peer.send(entries(1024 * 1024)));
             assert!(matches!(outbox.poll(&mut context), Poll::Ready(Ok(_))));

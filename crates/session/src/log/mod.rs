@@ -27,7 +27,9 @@
 //! after [`model::Fed::Unwatched`] a lane forgets the watch by itself. A lane that already watches
 //! for another shard answers `Watch` with a `Watching` of its own making (the room as of the
 //! entries that follow). A lane shares a segment's read between the shards that ask at the same
-//! time (`Frame::share`, once), but keeps none: what it kept could hold what was erased since.
+//! time (`Frame::share`, once) unless an `Erased` of the room passed since the read began, and keeps
+//! none: it could hold what was erased since. A segment comes whole, from its first kept entry to
+//! its last or the head; each answer carries the [`Segment`] that was asked, question number included.
 //!
 //! # Invariants
 //! - A tail is dense: head + 1 is appended, lower is dropped, higher is ignored and counted.
@@ -243,20 +245,14 @@ impl Logs {
         result: Result<Arc<[Arc<Frame>]>, SegmentFault>,
     ) {
         let Some(key) = self.key(&segment.room) else { return };
-        if *self.room(key).log() != segment.log || !self.shelf.expects(key, segment.number) {
-            return;
-        }
-        if self.shelf.take_stale(key, segment.number) {
-            self.fetch(key, segment.number);
-            return;
-        }
+        let Some(head) = self.shelf.asked(key, segment.number, segment.question) else { return };
         let first = match &result {
             Ok(frames) => frames.first().map(|frame| frame.seq),
             Err(SegmentFault::Trimmed { first }) => Some(*first),
             Err(SegmentFault::LogChanged | SegmentFault::Unavailable) => None,
         };
         let serves = match &result {
-            Ok(frames) => self.is_whole(key, segment, frames),
+            Ok(frames) => is_whole(segment, head, frames),
             Err(_) => first.is_some_and(|first| first > segment.first()),
         };
         // What is missing at the segment's start was trimmed, whether or not the owner says so.
@@ -494,12 +490,14 @@ impl Logs {
     fn watched(&mut self, key: RoomKey, watch: u64, info: &model::RoomInfo) {
         let room = self.room_mut(key);
         let before = room.incarnation();
-        let jumps = room.watched(watch, info);
-        if room.incarnation() != before {
+        room.watched(watch, info);
+        if room.incarnation() == before {
+            // What is under way was perhaps read before an erasure that nobody told us of.
+            let under_way = self.shelf.forget_held(key);
+            under_way.into_iter().for_each(|number| self.fetch(key, number));
+        } else {
             // Who waited for a segment of the old log finds out on the walk.
             self.shelf.forget(key);
-        } else if jumps {
-            self.shelf.forget_held(key);
         }
         self.walk(key);
     }
@@ -583,21 +581,10 @@ impl Logs {
 
     fn fetch(&mut self, key: RoomKey, number: u64) {
         let room = self.room(key);
-        let segment = Segment { room: room.name.clone(), log: room.log().clone(), number };
-        let head = room.head();
+        let (name, log, head) = (room.name.clone(), room.log().clone(), room.head());
+        let question = self.shelf.ask(key, number, head);
         self.counters.fetches += 1;
-        self.shelf.asked(key, number, head);
-        self.requests.push_back(Request::Fetch(segment));
-    }
-
-    /// Whether a segment holds what it should: entries up to its end, or to the head of when it was
-    /// asked for, dense.
-    fn is_whole(&self, key: RoomKey, segment: &Segment, frames: &[Arc<Frame>]) -> bool {
-        let upto = segment.last().min(self.shelf.head_asked(key, segment.number));
-        let (Some(first), Some(last)) = (frames.first(), frames.last()) else { return false };
-        frames.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq)
-            && (segment.first()..=segment.last()).contains(&first.seq)
-            && (upto..=segment.last()).contains(&last.seq)
+        self.requests.push_back(Request::Fetch(Segment { room: name, log, number, question }));
     }
 
     /// Everybody in the room looks.
@@ -619,4 +606,13 @@ impl Logs {
 
 fn news(member: Member, room: RoomKey, marked: Option<(UserId, Mark)>) -> News {
     News { session: member.session, slot: member.slot, room, marked }
+}
+
+/// Whether a segment holds what it should: entries up to its end, or to the head of when it was asked
+/// for, dense.
+fn is_whole(segment: &Segment, head: Seq, frames: &[Arc<Frame>]) -> bool {
+    let (Some(first), Some(last)) = (frames.first(), frames.last()) else { return false };
+    frames.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq)
+        && (segment.first()..=segment.last()).contains(&first.seq)
+        && (segment.last().min(head)..=segment.last()).contains(&last.seq)
 }

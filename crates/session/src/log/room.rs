@@ -121,23 +121,21 @@ impl RoomLog {
         self.tail.get(seq)
     }
 
-    /// Takes the room as the owner of a new watch sees it; answers whether what is kept of older
-    /// entries may be stale.
-    pub(super) fn watched(&mut self, watch: u64, info: &RoomInfo) -> bool {
-        self.watch = Some(watch);
+    /// Takes the room as the owner of a new watch sees it. What is kept of older entries is dropped:
+    /// between two watches an erasure may have been missed.
+    pub(super) fn watched(&mut self, watch: u64, info: &RoomInfo) {
         let was_watched = self.incarnation > 0;
         let is_same = was_watched && self.log == info.log;
+        self.watch = Some(watch);
         if !is_same {
             self.log = info.log.clone();
             self.incarnation += 1;
-            self.first = 0;
+            (self.first, self.head) = (0, 0);
         }
         self.first = self.first.max(info.first);
         // A lower head is a superseded owner's: what was committed stays.
-        let jumps = !is_same || info.head > self.head;
-        if jumps {
+        if !is_same || info.head > self.head {
             (self.head, self.ordinal) = (info.head, info.ordinal);
-            self.tail.restart(info.head + 1);
             if let Some(glance) = self.glance.as_mut().filter(|_| was_watched) {
                 if !is_same {
                     glance.forget();
@@ -145,8 +143,7 @@ impl RoomLog {
                 glance.jump();
             }
         }
-        self.tail.trim(self.first);
-        jumps
+        self.tail.restart(self.head + 1);
     }
 
     /// The log's name as of an append; `false` if it is another one, whose entries are no use here.

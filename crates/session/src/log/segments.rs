@@ -29,6 +29,8 @@ pub struct Segment {
     pub log: LogId,
     /// Which: entry `seq` lies in segment `seq / SEGMENT_ENTRIES`.
     pub number: u64,
+    /// Which question this is: what was read for an older one may hold what was erased since.
+    pub question: u64,
 }
 
 impl Segment {
@@ -76,8 +78,7 @@ struct Wanted {
     waiting: Vec<u32>,
     /// Tombstones that came while it was under way: what was read may be older than they.
     erased: Vec<Arc<Frame>>,
-    /// The read began under an older watch, so that an erasure may have been missed.
-    is_stale: bool,
+    question: u64,
     /// The room's head when it was asked for: what comes must reach that far.
     head: Seq,
     failures: u32,
@@ -93,6 +94,7 @@ pub(super) struct Shelf {
     by_use: BTreeMap<u64, Place>,
     bytes: usize,
     uses: u64,
+    questions: u64,
     wanted: BTreeMap<Place, Wanted>,
 }
 
@@ -129,26 +131,20 @@ impl Shelf {
         is_new
     }
 
-    /// The segment is asked for, now that the room's head is `head`.
-    pub(super) fn asked(&mut self, room: RoomKey, number: u64, head: Seq) {
+    /// The segment is asked for, now that the room's head is `head`; answers the question's number.
+    pub(super) fn ask(&mut self, room: RoomKey, number: u64, head: Seq) -> u64 {
+        self.questions += 1;
         if let Some(wanted) = self.wanted.get_mut(&(room, number)) {
             wanted.head = head;
+            wanted.question = self.questions;
         }
+        self.questions
     }
 
-    /// The head as of the question.
-    pub(super) fn head_asked(&self, room: RoomKey, number: u64) -> Seq {
-        self.wanted.get(&(room, number)).map_or(0, |wanted| wanted.head)
-    }
-
-    /// Whether an answer for the segment is expected.
-    pub(super) fn expects(&self, room: RoomKey, number: u64) -> bool {
-        self.wanted.get(&(room, number)).is_some_and(|wanted| wanted.retry_ms.is_none())
-    }
-
-    /// Whether what comes was read too early and must be asked for once more; asked only once.
-    pub(super) fn take_stale(&mut self, room: RoomKey, number: u64) -> bool {
-        self.wanted.get_mut(&(room, number)).is_some_and(|w| std::mem::take(&mut w.is_stale))
+    /// The head as of this question; `None` if its answer is not waited for (any more).
+    pub(super) fn asked(&self, room: RoomKey, number: u64, question: u64) -> Option<Seq> {
+        let wanted = self.wanted.get(&(room, number))?;
+        (wanted.question == question && wanted.retry_ms.is_none()).then_some(wanted.head)
     }
 
     /// The fetch is over: who waited for it.
@@ -210,12 +206,11 @@ impl Shelf {
         places.into_iter().for_each(|place| self.remove(place));
     }
 
-    /// Forgets all that is held of a room; what is under way stays wanted, but is read again.
-    pub(super) fn forget_held(&mut self, room: RoomKey) {
+    /// Forgets all that is held of a room; answers what is under way, which has to be asked again.
+    pub(super) fn forget_held(&mut self, room: RoomKey) -> Vec<u64> {
         self.drop_held(room, u64::MAX);
-        for (_, wanted) in self.wanted.range_mut((room, 0)..=(room, u64::MAX)) {
-            wanted.is_stale = wanted.retry_ms.is_none();
-        }
+        let wanted = self.wanted.range((room, 0)..=(room, u64::MAX));
+        wanted.filter(|(_, w)| w.retry_ms.is_none()).map(|((_, number), _)| *number).collect()
     }
 
     /// Forgets a room; answers who waited.

@@ -77,6 +77,9 @@ pub(super) struct Work {
     wide_out: usize,
     /// Attaches without a position that wait for their turn: slot, join, ref.
     pub(super) wide: VecDeque<(u16, u32, u32)>,
+    /// Subscribes whose turn did not come before a later one to the same room: slot, ref. They are
+    /// answered with that one.
+    pub(super) overtaken: Vec<(u16, u32)>,
     page_out: bool,
     collect: Option<Box<Collect>>,
     disagree_ms: Option<u64>,
@@ -101,6 +104,7 @@ impl Work {
         self.actions.is_empty()
             && self.pending.is_empty()
             && self.wide.is_empty()
+            && self.overtaken.is_empty()
             && self.disagree_ms.is_none()
     }
 
@@ -301,8 +305,15 @@ impl Session {
             asked.into_iter().filter_map(|no| work.take(no)).map(|pending| pending.r#ref).collect();
         refs.extend(work.wide.iter().filter(|wide| wide.0 == slot).map(|wide| wide.2));
         work.wide.retain(|wide| wide.0 != slot);
+        refs.extend(self.take_overtaken(slot));
         refs.retain(|r#ref| *r#ref > 0);
         refs
+    }
+
+    pub(super) fn take_overtaken(&mut self, slot: u16) -> Vec<u32> {
+        let Some(work) = &mut self.work else { return Vec::new() };
+        let of_slot = work.overtaken.extract_if(.., |(of, _)| *of == slot);
+        of_slot.map(|(_, r#ref)| r#ref).collect()
     }
 
     /// An owner's answer. What was given up meanwhile is inert.
@@ -452,7 +463,7 @@ fn unsubscribed(refusal: Refusal) -> Unsubscribed {
 }
 
 /// A room's end in the words of a refusal.
-fn refused(why: Unsubscribed) -> Refusal {
+pub(super) fn refused(why: Unsubscribed) -> Refusal {
     let code = match why.code {
         UnsubscribedCode::Forbidden | UnsubscribedCode::Removed => RefusalCode::Forbidden,
         UnsubscribedCode::TokenExpired => RefusalCode::TokenExpired,

@@ -1,9 +1,10 @@
 //! The rooms of a session: wishes, answers, cursors.
 //!
 //! A room is read in one way at a time, its log or its summary: the last subscribe decides. Each
-//! subscribe is answered by a `subscribed` of its own, and from the moment in which one is received
-//! until the answer to the last of them nothing of the room is sent. An unsubscribe is answered at
-//! once, for the subscribes before it too; what an owner answers to those afterwards is inert.
+//! subscribe is answered by a `subscribed` of its own, in their order, and from the moment in which
+//! one is received until the answer to the last of them nothing of the room is sent. An unsubscribe is
+//! answered at once, for the subscribes before it too; what an owner answers to those afterwards is
+//! inert.
 
 use std::collections::VecDeque;
 
@@ -242,8 +243,10 @@ impl Session {
         };
         let is_wide = !joined.has_position;
         logs.change(room, before, reading);
+        self.overtake(slot);
         match reading {
             Reading::Summary => {
+                self.refuse_overtaken(now, slot, logs);
                 if before == Reading::Log {
                     self.detach(now, &wish.room, true, logs);
                 }
@@ -388,14 +391,22 @@ impl Session {
             && work.wide_out() < WIDE_MAX
             && let Some((slot, join, r#ref)) = work.wide.pop_front()
         {
-            let Some(joined) = self.rooms.get(slot) else { continue };
-            match joined.reading {
-                Reading::Log => self.attach(now, slot, (join, r#ref), true, logs),
-                Reading::Summary => {
-                    let why = "A later subscribe to the room replaced this one.";
-                    self.refuse(now, r#ref, Refusal::because(RefusalCode::Unexpected, why), logs);
-                }
-            }
+            self.attach(now, slot, (join, r#ref), true, logs);
+        }
+    }
+
+    /// A later subscribe: the earlier ones that still wait for their turn are answered with it.
+    fn overtake(&mut self, slot: u16) {
+        let Some(work) = &mut self.work else { return };
+        let waiting = work.wide.iter().filter(|wide| wide.0 == slot && wide.2 > 0);
+        let overtaken: Vec<(u16, u32)> = waiting.map(|wide| (slot, wide.2)).collect();
+        work.overtaken.extend(overtaken);
+        work.wide.retain(|wide| wide.0 != slot);
+    }
+
+    fn refuse_overtaken(&mut self, now: Now, slot: u16, logs: &mut Logs) {
+        for r#ref in self.take_overtaken(slot) {
+            self.say(now, r#ref, Says::Refused(overtaken()), logs);
         }
     }
 
@@ -409,6 +420,10 @@ impl Session {
     ) {
         let Some(joined) = self.rooms.get(slot) else { return };
         let is_last = joined.join == join && joined.state == State::Joining;
+        if !is_last && !matches!(joined.state, State::Joining | State::Queued) {
+            // The answer to a later one was here first: this position is of no use any more.
+            return self.refuse_late(now, r#ref, overtaken(), logs);
+        }
         let is_snapshot = matches!(subscription.catchup, Catchup::Snapshot(_));
         if is_last && is_snapshot && self.control_bytes() > logs.limits().control_bytes_max {
             self.rooms.at(slot).state = State::Queued;
@@ -438,6 +453,10 @@ impl Session {
         }
         let subscription = Box::new(subscription);
         let says = Says::Subscribed { room: name.clone(), subscription, presence };
+        let before = if is_last { self.take_overtaken(slot) } else { Vec::new() };
+        for r#ref in before {
+            self.say(now, r#ref, says.clone(), logs);
+        }
         self.say(now, r#ref, says, logs);
         if told_rights != rights {
             self.say(now, 0, Says::Rights { room: name, rights }, logs);
@@ -501,9 +520,15 @@ impl Session {
         if joined.join == join {
             return self.drop_room(now, slot, r#ref, why, logs);
         }
-        // A later subscribe is under way and has an answer of its own.
-        let room = logs.room(joined.room).name().to_string();
-        self.say(now, r#ref, Says::Unsubscribed { room, why }, logs);
+        // A later subscribe decides about the room; this is no to the request only.
+        let refusal = super::requests::refused(why);
+        self.refuse_late(now, r#ref, refusal, logs);
+    }
+
+    fn refuse_late(&mut self, now: Now, r#ref: u32, refusal: Refusal, logs: &mut Logs) {
+        if r#ref > 0 {
+            self.say(now, r#ref, Says::Refused(refusal), logs);
+        }
     }
 
     /// A room has news for this session.
@@ -649,4 +674,9 @@ impl Session {
 
 fn reading(wish: &Subscribe) -> Reading {
     if wish.summary { Reading::Summary } else { Reading::Log }
+}
+
+fn overtaken() -> Refusal {
+    let why = "A later subscribe to the room replaced this one.";
+    Refusal::because(RefusalCode::Unexpected, why)
 }

@@ -179,9 +179,11 @@ pub(crate) struct Shard {
     pub(crate) frames: Arc<Counted<Text>>,
     pub(crate) peers: BTreeMap<SessionKey, Peer>,
     pub(crate) requests: VecDeque<Request>,
-    pub(crate) asks: VecDeque<(SessionKey, AskNo, Box<Ask>)>,
+    pub(crate) asks: Asks,
     /// Members that looked.
     pub(crate) looks: u64,
+    /// Whether `turn` is left to the test.
+    pub(crate) is_manual: bool,
     next_key: u32,
 }
 
@@ -289,6 +291,7 @@ impl Shard {
             requests: VecDeque::new(),
             asks: VecDeque::new(),
             looks: 0,
+            is_manual: false,
             next_key: 0,
         }
     }
@@ -429,6 +432,12 @@ impl Shard {
 
     /// What a shard does until nothing is left to do.
     pub(crate) fn turn(&mut self) {
+        if !self.is_manual {
+            self.turn_all();
+        }
+    }
+
+    pub(crate) fn turn_all(&mut self) {
         loop {
             let mut is_idle = true;
             while let Some(request) = self.logs.poll_request() {
@@ -444,14 +453,7 @@ impl Shard {
             }
             for (key, peer) in &mut self.peers {
                 is_idle &= !transmit(self.now, peer, &mut self.logs, usize::MAX);
-                while let Some(action) = peer.session.poll_action() {
-                    is_idle = false;
-                    match action {
-                        Action::Ask { no, ask } => self.asks.push_back((*key, no, ask)),
-                        Action::Authenticate { .. } => {}
-                        Action::Close { code } => peer.closed = Some(code),
-                    }
-                }
+                is_idle &= !act(*key, peer, &mut self.asks);
             }
             if is_idle {
                 return;
@@ -463,6 +465,22 @@ impl Shard {
     pub(crate) fn reads(&mut self, key: SessionKey) -> Vec<String> {
         std::mem::take(&mut self.peers.get_mut(&key).unwrap().read).iter().map(Read::text).collect()
     }
+}
+
+type Asks = VecDeque<(SessionKey, AskNo, Box<Ask>)>;
+
+/// Does what a session wants done; answers whether there was anything.
+pub(crate) fn act(key: SessionKey, peer: &mut Peer, asks: &mut Asks) -> bool {
+    let mut acted = false;
+    while let Some(action) = peer.session.poll_action() {
+        acted = true;
+        match action {
+            Action::Ask { no, ask } => asks.push_back((key, no, ask)),
+            Action::Authenticate { .. } => {}
+            Action::Close { code } => peer.closed = Some(code),
+        }
+    }
+    acted
 }
 
 /// Writes what the socket takes, at most `most` bytes a write; answers whether anything was written.

@@ -4,8 +4,8 @@ use model::{
     Answer, Catchup, Mark, Rights, RoomInfo, Snapshot, SnapshotReason, Subscription, Summary,
 };
 
-use super::super::{Unreadable, words};
 use super::{missing, page_from, page_to, pb, post_from, post_to};
+use crate::codec::{Unreadable, words};
 use crate::v1;
 use pb::answer::Answer as Body;
 use pb::subscribed::Catchup as PbCatchup;

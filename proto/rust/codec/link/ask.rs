@@ -1,13 +1,11 @@
 //! Asks.
 
 use model::{
-    Ask, AskBody, Content, Digest, Generation, HistoryAnchor, HistoryAsk, Publish, Rights,
-    RoomName, SessionId, User, Who,
+    Ask, AskBody, Content, Digest, Generation, Publish, Rights, RoomName, SessionId, User, Who,
 };
 
-use super::super::{Unreadable, words};
 use super::{kind, missing, pb};
-use crate::v1::{self, history_request::Anchor};
+use crate::codec::{Unreadable, words};
 use pb::ask::Body;
 
 /// An ask under the number that its answer will echo.
@@ -84,7 +82,7 @@ fn body_to(body: &AskBody) -> Body {
             data: data.clone(),
         }),
         AskBody::Mark { seq } => Body::Mark(pb::Mark { seq: *seq }),
-        AskBody::History(ask) => Body::History(history_to(*ask)),
+        AskBody::History(ask) => Body::History(words::history_to(*ask)),
         AskBody::Presence => Body::Presence(pb::Empty {}),
         AskBody::Room => Body::Info(pb::Empty {}),
     }
@@ -104,22 +102,18 @@ fn body_from(room: &RoomName, body: Body) -> Result<AskBody, Unreadable> {
             data: it.data,
         },
         Body::Mark(it) => AskBody::Mark { seq: it.seq },
-        Body::History(it) => AskBody::History(history_from(&it)),
+        Body::History(it) => AskBody::History(words::history_from(&it)),
         Body::Presence(_) => AskBody::Presence,
         Body::Info(_) => AskBody::Room,
     })
 }
 
 fn publish_to(publish: &Publish) -> pb::Publish {
-    let id = |id: &Option<model::MessageId>| {
-        id.as_ref()
-            .map_or_else(String::new, |id| id.as_str().to_owned())
-    };
     let content = &publish.content;
     pb::Publish {
-        id: id(&publish.id),
+        id: words::id_to(publish.id.as_ref()),
         since: publish.since.as_ref().map(words::position_to),
-        after: id(&publish.after),
+        after: words::id_to(publish.after.as_ref()),
         content: Some(pb::Content {
             kind: content.kind as u32,
             target: content.target,
@@ -155,31 +149,4 @@ fn publish_from(room: &RoomName, publish: pb::Publish) -> Result<Publish, Unread
             body: content.body,
         },
     })
-}
-
-fn history_to(ask: HistoryAsk) -> v1::HistoryRequest {
-    let anchor = match ask.anchor {
-        HistoryAnchor::Newest => None,
-        HistoryAnchor::Before(seq) => Some(Anchor::Before(seq)),
-        HistoryAnchor::After(seq) => Some(Anchor::After(seq)),
-        HistoryAnchor::Around(seq) => Some(Anchor::Around(seq)),
-    };
-    v1::HistoryRequest {
-        room: String::new(),
-        limit: ask.limit,
-        anchor,
-    }
-}
-
-fn history_from(request: &v1::HistoryRequest) -> HistoryAsk {
-    let anchor = match request.anchor {
-        None => HistoryAnchor::Newest,
-        Some(Anchor::Before(seq)) => HistoryAnchor::Before(seq),
-        Some(Anchor::After(seq)) => HistoryAnchor::After(seq),
-        Some(Anchor::Around(seq)) => HistoryAnchor::Around(seq),
-    };
-    HistoryAsk {
-        anchor,
-        limit: request.limit,
-    }
 }

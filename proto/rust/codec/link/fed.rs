@@ -2,9 +2,9 @@
 
 use model::{Fed, Mark, RoomInfo, RoomName};
 
-use super::super::Unreadable;
-use super::super::words::{self, Change};
 use super::{decode_entries, encode_entries, missing, pb};
+use crate::codec::Unreadable;
+use crate::codec::words::{self, Change};
 use pb::owner_frame::Frame;
 use pb::presence_fed;
 

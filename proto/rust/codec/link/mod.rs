@@ -12,7 +12,7 @@ mod fed;
 
 use model::{ContentKind, Entry, FoldedPost, Page};
 
-use super::{Unreadable, words};
+use crate::codec::{Unreadable, words};
 use crate::link as pb;
 
 pub use answer::{decode_answer, encode_answer};

@@ -8,13 +8,14 @@ use super::codec::{decode_client, decode_server, encode_client, encode_server};
 
 const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::Proto];
 
-/// Bytes from a client.
-pub(super) fn holds_for_a_client(encoding: Encoding, bytes: &[u8]) {
+/// Bytes from a client. Answers whether they are a frame that is allowed.
+pub(super) fn holds_for_a_client(encoding: Encoding, bytes: &[u8]) -> bool {
     let mut frame = match decode_client(encoding, bytes) {
         Ok(frame) => frame,
         Err(unreadable) => {
             let length = unreadable.message.len();
-            return assert!((1..=200).contains(&length), "{unreadable:?}");
+            assert!((1..=200).contains(&length), "{unreadable:?}");
+            return false;
         }
     };
     match &mut frame.says {
@@ -24,10 +25,11 @@ pub(super) fn holds_for_a_client(encoding: Encoding, bytes: &[u8]) {
                 "{refusal:?}"
             );
             let says = Says::Refused(refusal.clone());
-            return survives(&ServerFrame {
+            survives(&ServerFrame {
                 r#ref: frame.r#ref,
                 says,
             });
+            return false;
         }
         ClientSays::Hello(hello) => hello.faulty.clear(), // a client does not say them
         _ => {}
@@ -44,6 +46,7 @@ pub(super) fn holds_for_a_client(encoding: Encoding, bytes: &[u8]) {
             }
         }
     }
+    true
 }
 
 fn client(encoding: Encoding, frame: &ClientFrame) -> Vec<u8> {

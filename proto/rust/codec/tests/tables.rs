@@ -7,14 +7,25 @@ use std::path::Path;
 use model::{EndCode, Limits, RefusalCode, UnsubscribedCode, limits};
 use prost::Message;
 
-fn manual() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/parlour/v1/frames.proto");
+fn contract(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("proto/parlour/v1")
+        .join(file);
     fs::read_to_string(path).expect("the contract is there")
+}
+
+/// The comments of a file as running text.
+fn comments(file: &str) -> String {
+    let text = contract(file);
+    let lines = text
+        .lines()
+        .map(|line| line.trim().trim_start_matches("//").trim());
+    lines.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// The rows of a table in the manual: lines of a number and a word, below its heading.
 fn table(heading: &str) -> BTreeMap<u32, String> {
-    let manual = manual();
+    let manual = contract("frames.proto");
     let lines = manual
         .lines()
         .map(|line| line.trim_start_matches("//").trim());
@@ -47,12 +58,7 @@ fn the_manual_lists_every_code_and_no_other() {
 
 #[test]
 fn the_manual_names_the_limits_that_hold() {
-    let manual = manual();
-    let words: Vec<&str> = manual
-        .lines()
-        .map(|line| line.trim().trim_start_matches("//").trim())
-        .collect();
-    let manual = words.join(" ");
+    let manual = comments("frames.proto");
     let usual = Limits::default();
     let kib = |bytes: usize| bytes / 1024;
     for sentence in [
@@ -100,8 +106,49 @@ fn the_manual_names_the_limits_that_hold() {
             usual.recent_default
         ),
     ] {
-        let holds = manual.to_lowercase().contains(&sentence.to_lowercase());
+        let holds = manual.contains(&sentence.to_lowercase());
         assert!(holds, "frames.proto does not say: {sentence}");
+    }
+}
+
+#[test]
+fn the_messages_name_the_limits_that_hold() {
+    let comments = comments("message.proto");
+    let kib = |bytes: usize| bytes / 1024;
+    for sentence in [
+        format!("At most {} KiB of UTF-8.", kib(limits::TEXT_BYTES_MAX)),
+        format!(
+            "at most {} KiB as protobuf, at most {} deep",
+            kib(limits::DATA_BYTES_MAX),
+            limits::DATA_DEPTH_MAX
+        ),
+        format!("User ids, at most {}.", limits::MENTIONS_MAX),
+        format!("At most {} edits a post.", limits::EDITS_PER_POST_MAX),
+        format!("For people; at most {} bytes.", limits::REASON_BYTES_MAX),
+        format!(
+            "an emoji; at most {} bytes, at most {} different ones a post",
+            limits::REACTION_KEY_BYTES_MAX,
+            limits::REACTION_KEYS_PER_POST_MAX
+        ),
+        format!(
+            "The first of them, at most {}.",
+            limits::REACTION_USERS_LISTED
+        ),
+        format!(
+            "want to be called, at most {} bytes",
+            limits::USER_NAME_BYTES_MAX
+        ),
+        format!(
+            "who is present, at most {} bytes",
+            limits::PRESENCE_DATA_BYTES_MAX
+        ),
+        format!(
+            "more are present than are listed ({})",
+            Limits::default().presence_list_max
+        ),
+    ] {
+        let holds = comments.contains(&sentence.to_lowercase());
+        assert!(holds, "message.proto does not say: {sentence}");
     }
 }
 

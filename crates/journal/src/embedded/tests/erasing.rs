@@ -26,9 +26,9 @@ fn files_with(dir: &Path, text: &str) -> Vec<PathBuf> {
         let path = entry.expect("readable").path();
         if path.is_dir() {
             found.extend(files_with(&path, text));
-        } else if let Ok(bytes) = std::fs::read(&path) {
-            let text = text.as_bytes();
-            if bytes.windows(text.len()).any(|window| window == text) {
+        } else {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            if String::from_utf8_lossy(&bytes).contains(text) {
                 found.push(path);
             }
         }

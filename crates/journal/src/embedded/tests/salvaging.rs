@@ -164,3 +164,60 @@ async fn write_more(journal: &Arc<dyn Journal>, name: &RoomName) {
     let mut owner = Owner::claim(journal, 0, 2, 2).await;
     owner.write(name, vec![post("goes on")]).await;
 }
+
+#[tokio::test]
+async fn where_acknowledged_entries_are_gone_every_log_gets_a_new_name() {
+    let mut folder = Folder::new();
+    write_posts(&folder.open(), 1, 20).await;
+    let (path, written) = written_journal(folder.path());
+    let file = std::fs::File::options()
+        .write(true)
+        .open(path)
+        .expect("open");
+    file.set_len(written / 2).expect("cut");
+    let report = check(folder.path()).expect("looked at");
+    assert!(
+        report
+            .broken
+            .is_some_and(|why| why.contains("were acknowledged"))
+    );
+    let (mut new, report) = salvaged(&folder);
+    assert!(
+        report.cut.is_empty() && report.renamed.len() == 3,
+        "{report}"
+    );
+    write_posts(&new.open(), 2, 1).await;
+}
+
+#[tokio::test]
+async fn a_keyspace_that_does_not_open_is_left_out() {
+    let folder = Folder::new();
+    let embedded = Arc::new(Embedded::open(folder.settings()).expect("it opens"));
+    let journal: Arc<dyn Journal> = Arc::clone(&embedded) as Arc<dyn Journal>;
+    write_posts(&journal, 1, 5).await;
+    let mut owner = Owner::claim(&journal, 0, 2, 2).await;
+    let mut part = owner.part(&room("a"), Vec::new()).await;
+    part.states
+        .push((StateKey::Fold(2), Some(Bytes::from_static(b"fold"))));
+    assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
+    embedded
+        .shared
+        .read_engine()
+        .as_ref()
+        .expect("open")
+        .flush()
+        .expect("flushed");
+    drop((owner, journal, embedded));
+    // Small values are in the third keyspace.
+    std::fs::remove_file(engine_dir(folder.path()).join("keyspaces/3/tables/0")).expect("removed");
+    let error = Embedded::open(folder.settings())
+        .map(drop)
+        .expect_err("a table is missing");
+    assert!(
+        error.to_string().contains("parlour journal salvage"),
+        "{error}"
+    );
+    let (mut new, report) = salvaged(&folder);
+    assert!(report.cut[0].contains("keyspaces/3"), "{report}");
+    assert_eq!(lengths(&new.open()).await, [5, 5, 5]);
+}

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use model::{ClientFrame, ClientSays, Encoding, Refusal, RefusalCode};
 use prost::Message;
 
-use super::fault::{Fault, Inside};
-use super::fields::Fields;
-use super::{Unreadable, check, json, request};
+use crate::codec::fault::{Fault, Inside};
+use crate::codec::fields::Fields;
+use crate::codec::{Unreadable, check, json, request};
 use crate::v1;
 use crate::v1::client_frame::Frame;
 
@@ -164,7 +164,7 @@ fn identified(publish: model::Publish) -> Result<ClientSays, Refusal> {
 }
 
 /// Reads the request of the unary call, which is the same message.
-pub(super) fn unary_publish(bytes: &[u8]) -> Result<model::Publish, Refusal> {
+pub(in crate::codec) fn unary_publish(bytes: &[u8]) -> Result<model::Publish, Refusal> {
     let broken = |error: Unreadable| Refusal::because(RefusalCode::Invalid, error.message);
     let Members { known, unknown } = members(bytes, CONTENTS).map_err(broken)?;
     let request = v1::Publish::decode(bytes).map_err(|error| broken(error.into()))?;

@@ -10,8 +10,8 @@ use model::{
 };
 use prost::Message as _;
 
-use super::words::{self, Change};
-use super::{Unreadable, contents, fold, json};
+use crate::codec::words::{self, Change};
+use crate::codec::{Unreadable, contents, fold, json};
 use crate::v1::{self, presence, server_frame::Frame, subscribed};
 
 /// Reads one frame.
@@ -104,7 +104,7 @@ fn says(frame: Frame) -> Result<Option<Says>, Unreadable> {
         Frame::Signal(it) => Says::Signal {
             room: words::room(&it.room)?,
             from: words::user_from(it.from)?,
-            data: super::check::data_bytes(it.data.as_ref()),
+            data: crate::codec::check::data_bytes(it.data.as_ref()),
             kind: it.r#type,
         },
         Frame::Truncated(it) => Says::Truncated {

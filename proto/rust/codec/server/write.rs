@@ -7,9 +7,9 @@ use bytes::Bytes;
 use model::{Encoding, Says, ServerFrame, Summary};
 use prost::Message;
 
-use super::fields::{Fields, put_bytes, put_message, put_nonzero};
-use super::fold::put_folded;
 use super::says::{self, Posts};
+use crate::codec::fields::{Fields, put_bytes, put_message, put_nonzero};
+use crate::codec::fold::put_folded;
 use crate::v1::{self, server_frame::Frame};
 
 /// Numbers of the members of `ServerFrame` that hold posts, and of what holds the posts in them.
@@ -79,7 +79,7 @@ fn put_proto(out: &mut Vec<u8>, frame: &ServerFrame) {
 }
 
 /// Appends the message inside the frame, or the answer of a unary call, which is the same message.
-pub(super) fn put_answer(out: &mut Vec<u8>, says: &Says) {
+pub(in crate::codec) fn put_answer(out: &mut Vec<u8>, says: &Says) {
     match says {
         Says::Subscribed {
             room,

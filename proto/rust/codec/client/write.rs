@@ -1,15 +1,12 @@
 //! Frames from a client, written: the client's side of [`super::decode_client`].
 
-use model::{
-    ClientFrame, ClientSays, Encoding, Hello, HistoryAnchor, HistoryAsk, Publish, RoomName,
-    Subscribe,
-};
+use model::{ClientFrame, ClientSays, Encoding, Hello, Publish, RoomName, Subscribe};
 use prost::Message;
 
-use super::contents::{generated, number_in_publish};
-use super::fields::{put_bytes, put_message, put_nonzero};
-use super::words;
-use crate::v1::{self, client_frame::Frame, history_request::Anchor};
+use crate::codec::contents::{generated, number_in_publish};
+use crate::codec::fields::{put_bytes, put_message, put_nonzero};
+use crate::codec::words;
+use crate::v1::{self, client_frame::Frame};
 
 /// Numbers in `ClientFrame`.
 const REF: u32 = 1;
@@ -76,7 +73,10 @@ fn member(says: &ClientSays) -> Option<Frame> {
             room: text(room),
             seq: Some(*seq),
         }),
-        ClientSays::History { room, ask } => Frame::History(history(room, *ask)),
+        ClientSays::History { room, ask } => Frame::History(v1::HistoryRequest {
+            room: text(room),
+            ..words::history_to(*ask)
+        }),
         ClientSays::Summaries { rooms } => Frame::Summaries(v1::SummariesRequest {
             rooms: rooms.iter().map(text).collect(),
         }),
@@ -112,30 +112,11 @@ fn subscribe(wish: &Subscribe) -> v1::Subscribe {
 
 /// A publish without its content.
 fn addressed(publish: &Publish) -> v1::Publish {
-    let id = |id: &Option<model::MessageId>| {
-        id.as_ref()
-            .map(|id| id.as_str().to_owned())
-            .unwrap_or_default()
-    };
     v1::Publish {
         room: text(&publish.room),
-        id: id(&publish.id),
+        id: words::id_to(publish.id.as_ref()),
         since: publish.since.as_ref().map(words::position_to),
-        after: id(&publish.after),
+        after: words::id_to(publish.after.as_ref()),
         content: None,
-    }
-}
-
-fn history(room: &RoomName, ask: HistoryAsk) -> v1::HistoryRequest {
-    let anchor = match ask.anchor {
-        HistoryAnchor::Newest => None,
-        HistoryAnchor::Before(seq) => Some(Anchor::Before(seq)),
-        HistoryAnchor::After(seq) => Some(Anchor::After(seq)),
-        HistoryAnchor::Around(seq) => Some(Anchor::Around(seq)),
-    };
-    v1::HistoryRequest {
-        room: text(room),
-        limit: ask.limit,
-        anchor,
     }
 }

@@ -5,8 +5,8 @@ use model::{
     Roster, Says, Seq, ServerFrame, Snapshot, Subscription, Summary, Welcome, limits,
 };
 
-use super::fold::folded;
-use super::words::{self, Change};
+use crate::codec::fold::folded;
+use crate::codec::words::{self, Change};
 use crate::v1::{self, presence, server_frame::Frame, subscribed};
 
 /// Where the posts of a page are.
@@ -167,7 +167,7 @@ pub(super) fn snapshot(snapshot: &Snapshot, posts: Posts) -> v1::Snapshot {
     }
 }
 
-pub(super) fn published(
+pub(in crate::codec) fn published(
     room: &RoomName,
     log: &LogId,
     seq: Seq,
@@ -238,7 +238,7 @@ fn move_to(to: &MoveTo) -> v1::Move {
     }
 }
 
-pub(super) fn presence_reply(room: &RoomName, roster: &Roster) -> v1::PresenceReply {
+pub(in crate::codec) fn presence_reply(room: &RoomName, roster: &Roster) -> v1::PresenceReply {
     let users = words::users_to(&roster.users);
     v1::PresenceReply {
         room: text(room),
@@ -247,7 +247,7 @@ pub(super) fn presence_reply(room: &RoomName, roster: &Roster) -> v1::PresenceRe
     }
 }
 
-pub(super) fn room(room: &RoomName, info: &RoomInfo) -> v1::Room {
+pub(in crate::codec) fn room(room: &RoomName, info: &RoomInfo) -> v1::Room {
     v1::Room {
         room: text(room),
         log: info.log.as_str().to_owned(),
