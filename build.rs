@@ -108,7 +108,11 @@ fn read_null_as_absent(generated: &str) -> Result<String> {
 
     match out.lines().find(|line| line.contains("pbjson::private")) {
         None => Ok(out),
-        Some(line) => Err(format!("pbjson's output has changed: {}", line.trim()).into()),
+        Some(line) => Err(format!(
+            "pbjson's output has changed, or the contract has a field of bytes: {}",
+            line.trim()
+        )
+        .into()),
     }
 }
 

@@ -20,7 +20,7 @@ mod format;
 mod journal;
 mod judge;
 mod keys;
-mod memory;
+pub mod memory;
 #[cfg(test)]
 mod memory_tests;
 mod page;

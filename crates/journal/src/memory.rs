@@ -15,8 +15,8 @@ use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use crate::judge::{self, Judge};
 use crate::store::{Row, Space, View, Write};
 use crate::{
-    ClaimError, Claimed, Health, IdRow, Journal, PageRead, ReadError, RoomEntry, RoomHead, page,
-    read,
+    ClaimError, Claimed, Health, IdRow, Journal, PageRead, ReadError, RoomEntry, RoomHead, keys,
+    page, read,
 };
 
 /// Slots of a [`Memory`] journal made without a number.
@@ -35,6 +35,15 @@ pub enum Fault {
     Unavailable,
     /// There is no space.
     NoSpace,
+}
+
+/// What becomes of a stored entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is not there any more.
+    Lost,
+    /// A bit of it is another.
+    Flipped,
 }
 
 /// The engine. Clones share one store, so that a test can hand one to an owner and keep another.
@@ -117,10 +126,39 @@ impl Memory {
         self.lock().judge.forget();
     }
 
+    /// Damages an entry: its rows are gone, or one bit of its payload is another.
+    pub fn damage(&self, room: &RoomName, seq: Seq, damage: Damage) {
+        let (header, payload) = (keys::header(room, seq), keys::payload(room, seq));
+        let spaces = &mut self.lock().rows.spaces;
+        match damage {
+            Damage::Lost => {
+                spaces[Space::Index as usize].remove(&header);
+                spaces[Space::Log as usize].remove(&payload);
+            }
+            Damage::Flipped => {
+                if let Some(row) = spaces[Space::Log as usize].get_mut(&payload) {
+                    let mut bytes = row.to_vec();
+                    bytes
+                        .iter_mut()
+                        .next_back()
+                        .into_iter()
+                        .for_each(|byte| *byte ^= 1);
+                    *row = bytes.into();
+                }
+            }
+        }
+    }
+
     /// Rows that reads looked at so far.
     #[must_use]
     pub fn rows_read(&self) -> u64 {
         self.lock().rows_read
+    }
+
+    /// Rows that are stored.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.lock().rows.spaces.iter().map(BTreeMap::len).sum()
     }
 
     /// Appends that were handed over and not answered yet.

@@ -124,8 +124,8 @@ mod tests {
                 "the room's name",
             ),
             (
-                r#"{"at_ms":1,"room":"r","kind":"message","user":"a"}"#,
-                "`text`",
+                r#"{"at_ms":1,"room":"r","kind":"message","user":""}"#,
+                "the user has 0 bytes",
             ),
         ] {
             let fault =

@@ -13,9 +13,9 @@ pub struct Line {
     pub kind: Kind,
     /// Who.
     pub user: String,
-    /// On messages and actions.
+    /// On messages and actions; absent where it is empty.
     #[serde(default)]
-    pub text: Option<String>,
+    pub text: String,
 }
 
 /// What somebody did.

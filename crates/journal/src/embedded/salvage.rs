@@ -47,6 +47,7 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
             let view = engine.view();
             for room in survey::rooms(&view) {
                 survey::survey(&view, &room, &mut report);
+                let _ = survey::states(&view, &room, &mut report, |_, _, _| Ok(()));
             }
         }
     }
@@ -329,38 +330,15 @@ fn copy_states(
     report: &mut Report,
     sheet: &mut Sheet<'_>,
 ) -> Result<(), String> {
-    let range = keys::states(room);
-    let prefix = range.start.len();
-    let mut damaged = |why: String| {
-        report.damage.push(Damage {
-            room: room.clone(),
-            from: 0,
-            to: 0,
-            why,
-        });
-    };
-    for row in view.scan(Space::State, range) {
-        let (key, row) = match row {
-            Ok(row) => row,
-            Err(error) => {
-                damaged(format!("some markers, folds or reactions: {error:?}"));
-                break;
-            }
-        };
-        let (Some(state), Ok(body)) = (keys::parse_state(&key[prefix..]), format::open(&key, &row))
-        else {
-            damaged(format!("the small value {}", key.escape_ascii()));
-            continue;
-        };
-        let kept = head.first..=head.head;
+    let kept = head.first..=head.head;
+    survey::states(view, room, report, |key, state, body| {
         let body = match state {
             StateKey::Mark(_) => clamped(&body, head),
             StateKey::Fold(seq) | StateKey::Reaction(seq, ..) if kept.contains(&seq) => body,
-            _ => continue,
+            _ => return Ok(()),
         };
-        sheet.put(Space::State, key.to_vec(), &body)?;
-    }
-    Ok(())
+        sheet.put(Space::State, key.to_vec(), &body)
+    })
 }
 
 fn clamped(body: &bytes::Bytes, head: &RoomHead) -> bytes::Bytes {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use model::{Record, RoomName, Seq};
+use bytes::Bytes;
+use model::{Record, RoomName, Seq, StateKey};
 
 use super::report::{Damage, Report};
 use crate::format::{self, RoomRow};
@@ -89,6 +90,39 @@ pub(super) fn survey(view: &dyn View, room: &RoomName, report: &mut Report) -> S
         row,
         runs,
     }
+}
+
+/// Tells the report which small values of a room cannot be read, and calls `each` with the others.
+pub(super) fn states(
+    view: &dyn View,
+    room: &RoomName,
+    report: &mut Report,
+    mut each: impl FnMut(&[u8], StateKey, Bytes) -> Result<(), String>,
+) -> Result<(), String> {
+    let range = keys::states(room);
+    let prefix = range.start.len();
+    let mut damaged = |why| {
+        report.damage.push(Damage {
+            room: room.clone(),
+            from: 0,
+            to: 0,
+            why,
+        })
+    };
+    for row in view.scan(Space::State, range) {
+        let (key, row) = match row {
+            Ok(row) => row,
+            Err(error) => {
+                damaged(format!("some markers, folds or reactions: {error:?}"));
+                break;
+            }
+        };
+        match (keys::parse_state(&key[prefix..]), format::open(&key, &row)) {
+            (Some(state), Ok(body)) => each(&key, state, body)?,
+            _ => damaged(format!("the small value at {}", key.escape_ascii())),
+        }
+    }
+    Ok(())
 }
 
 fn extend(

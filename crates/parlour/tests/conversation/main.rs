@@ -31,6 +31,14 @@ impl House {
         House { server, dir }
     }
 
+    /// SIGTERM, and a new process on the same folder.
+    fn stop_and_restart(self) -> House {
+        let House { server, dir } = self;
+        assert_eq!(server.terminate(), Some(0));
+        let server = Start::in_dir(dir.path()).start();
+        House { server, dir }
+    }
+
     /// `kill -9`, and a new process on the same folder and ports.
     fn crash_and_restart(self, settings: impl FnOnce(Start) -> Start) -> House {
         let House { server, dir } = self;

@@ -1,7 +1,7 @@
 //! Coming back: exactly what was missed, or a snapshot that says why.
 
 use model::SnapshotReason;
-use parlour_client::{Event, HistoryAnchor, Position, Reading};
+use parlour_client::{Event, HistoryAnchor, LogId, MessageContent, Position, Reading};
 use serde_json::{Value, json};
 
 use crate::House;
@@ -71,7 +71,7 @@ async fn too_far_behind_or_of_another_log_or_ahead_is_answered_by_a_snapshot_tha
     }
     let log = log.expect("thirty were said");
     let at = |seq| Position { log: log.clone(), seq };
-    let other = Position { log: "another".parse_log(), seq: 29 };
+    let other = Position { log: LogId::new("another").expect("valid"), seq: 29 };
     for (door, (after, reason)) in DOORS.into_iter().cycle().zip([
         (at(19), SnapshotReason::TooFar),
         (at(31), SnapshotReason::Ahead),
@@ -89,16 +89,6 @@ async fn too_far_behind_or_of_another_log_or_ahead_is_answered_by_a_snapshot_tha
     let entered = cat.enter("lobby", Reading::after(at(20))).await;
     assert_eq!(entered.missed(), 10, "ten may be replayed");
     assert_eq!(cat.messages("lobby", 10).await[0].seq, 21);
-}
-
-trait ParseLog {
-    fn parse_log(&self) -> model::LogId;
-}
-
-impl ParseLog for str {
-    fn parse_log(&self) -> model::LogId {
-        model::LogId::new(self).expect("a log's name")
-    }
 }
 
 #[tokio::test]
@@ -166,7 +156,7 @@ async fn an_unsubscribe_is_the_last_frame_of_a_room_until_the_next_subscribed() 
     let mut ann = Raw::hello(&house.server, "ann").await;
     let mut waiting = Vec::new();
     for number in 0..200 {
-        let content = parlour_client::MessageContent::post(number.to_string());
+        let content = MessageContent::post(number.to_string());
         waiting.push(bob.handle.send(&room("lobby"), content).await.expect("there is space"));
     }
     // Twenty readings, each given up while messages arrive.

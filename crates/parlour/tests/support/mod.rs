@@ -1,5 +1,5 @@
 //! The real binary, started on free ports and stopped when the test is over.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 pub mod person;
 pub mod raw;

@@ -128,6 +128,11 @@ impl Raw {
         let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads");
     }
 
+    /// Says that nothing more will be sent.
+    pub async fn shut(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
     /// The next frame, close or end of stream.
     pub async fn next(&mut self) -> Told {
         loop {

@@ -59,7 +59,7 @@ impl SlotTask {
             let part = open.room.poll_append(now, &*encode);
             let opened = open.opened;
             // Judging what is appended may have refused something.
-            self.touch(&name);
+            self.empty(now, &name);
             let Some(mut part) = part else { continue };
             for record in &mut part.records {
                 self.slot_pos += 1;

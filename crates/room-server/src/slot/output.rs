@@ -11,8 +11,19 @@ use super::place::Reclaim;
 use super::{Done, SlotTask, open, read};
 
 impl SlotTask {
-    /// Takes a room's output until it has none, and arms its timer.
+    /// Takes a room's output until it has none, and arms its timer. What it was told may have given it
+    /// something to append.
     pub(super) fn take_outputs(&mut self, now: Now, name: &RoomName) {
+        self.empty(now, name);
+        if let Some(open) = open(&mut self.rooms, name)
+            && !std::mem::replace(&mut open.ready, true)
+        {
+            self.ready.push_back(name.clone());
+        }
+    }
+
+    /// The same for a room that was just asked for an append.
+    pub(super) fn empty(&mut self, now: Now, name: &RoomName) {
         while let Some(open) = open(&mut self.rooms, name) {
             open.dirty = false;
             match open.room.poll_output() {
@@ -23,9 +34,6 @@ impl SlotTask {
         let Some(open) = open(&mut self.rooms, name) else {
             return;
         };
-        if !std::mem::replace(&mut open.ready, true) {
-            self.ready.push_back(name.clone());
-        }
         let due = open.room.poll_timeout().map(|at| at.mono_us);
         if open.armed != due {
             if let Some(armed) = std::mem::replace(&mut open.armed, due) {

@@ -27,7 +27,11 @@ impl Shared {
     /// A push that nobody has read yet.
     #[must_use]
     pub fn new(frame: ServerFrame) -> Shared {
-        Shared { frame, json: OnceLock::new(), proto: OnceLock::new() }
+        Shared {
+            frame,
+            json: OnceLock::new(),
+            proto: OnceLock::new(),
+        }
     }
 
     /// What it says.
@@ -63,12 +67,14 @@ impl Shared {
         let user = |u: &User| USER_BYTES + u.name.len() + u.data.len();
         USER_BYTES
             + match &self.frame.says {
-                Says::Signal { from, kind, data, .. } => user(from) + kind.len() + data.len(),
+                Says::Signal {
+                    from, kind, data, ..
+                } => user(from) + kind.len() + data.len(),
                 Says::Presence(frame) => match &frame.change {
                     model::PresenceChange::Full(roster) => roster.users.iter().map(user).sum(),
-                    model::PresenceChange::Delta { arrived, departed, .. } => {
-                        arrived.iter().map(user).sum::<usize>() + departed.len() * USER_BYTES
-                    }
+                    model::PresenceChange::Delta {
+                        arrived, departed, ..
+                    } => arrived.iter().map(user).sum::<usize>() + departed.len() * USER_BYTES,
                 },
                 _ => 0,
             }
@@ -104,8 +110,48 @@ impl Ring {
         self.next += 1;
         self.frames.push_back(frame);
         while self.frames.len() > RING_ENTRIES_MAX || self.bytes > RING_BYTES_MAX {
-            let Some(oldest) = self.frames.pop_front() else { break };
+            let Some(oldest) = self.frames.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.weight();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{RoomName, UserId};
+
+    fn signal(bytes: usize) -> Arc<Shared> {
+        let id = UserId::new("ann").unwrap();
+        let from = User {
+            id,
+            name: "Ann".into(),
+            data: Bytes::new(),
+        };
+        let (room, kind, data) = (
+            RoomName::new("r").unwrap(),
+            "typing".into(),
+            vec![0; bytes].into(),
+        );
+        let says = Says::Signal {
+            room,
+            from,
+            kind,
+            data,
+        };
+        Arc::new(Shared::new(ServerFrame { r#ref: 0, says }))
+    }
+
+    #[test]
+    fn a_ring_is_bounded_by_frames_and_by_bytes_and_numbers_go_on() {
+        let mut ring = Ring::default();
+        (0..100).for_each(|_| ring.push(signal(10)));
+        assert_eq!((ring.first(), ring.next()), (36, 100));
+        assert!(ring.get(35).is_none() && ring.get(36).is_some() && ring.get(100).is_none());
+        (0..100).for_each(|_| ring.push(signal(10_000)));
+        assert_eq!((ring.next() - ring.first(), ring.next()), (6, 200));
+        assert!(ring.bytes <= RING_BYTES_MAX);
     }
 }

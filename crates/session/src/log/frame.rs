@@ -82,7 +82,10 @@ impl Frame {
         let payload = if message.ends_with(&entry.payload) {
             Payload::Suffix(message)
         } else {
-            Payload::Apart { message, payload: Bytes::copy_from_slice(&entry.payload) }
+            Payload::Apart {
+                message,
+                payload: Bytes::copy_from_slice(&entry.payload),
+            }
         };
         Frame {
             seq: entry.seq,
@@ -97,14 +100,19 @@ impl Frame {
     /// Frames entries for all shards of an edge.
     #[must_use]
     pub fn share(entries: &[Entry], frames: &dyn Frames) -> Arc<[Arc<Frame>]> {
-        entries.iter().map(|entry| Arc::new(Frame::new(entry, frames))).collect()
+        entries
+            .iter()
+            .map(|entry| Arc::new(Frame::new(entry, frames)))
+            .collect()
     }
 
     /// The encoded `Message`.
     #[must_use]
     pub fn payload(&self) -> Bytes {
         match &self.payload {
-            Payload::Suffix(message) => message.slice(message.len() - self.payload_bytes as usize..),
+            Payload::Suffix(message) => {
+                message.slice(message.len() - self.payload_bytes as usize..)
+            }
             Payload::Apart { payload, .. } => payload.clone(),
         }
     }
@@ -113,7 +121,9 @@ impl Frame {
     #[must_use]
     pub fn message(&self, encoding: Encoding, frames: &dyn Frames) -> &Bytes {
         match (encoding, &self.payload) {
-            (Encoding::Json, _) => self.json.get_or_init(|| frames.entry(Encoding::Json, &self.payload())),
+            (Encoding::Json, _) => self
+                .json
+                .get_or_init(|| frames.entry(Encoding::Json, &self.payload())),
             (Encoding::Proto, Payload::Suffix(message) | Payload::Apart { message, .. }) => message,
         }
     }
@@ -150,7 +160,11 @@ impl<F: Frames> Counted<F> {
     /// Counts what goes to `inner`.
     #[must_use]
     pub fn new(inner: F) -> Counted<F> {
-        Counted { inner, json: AtomicU64::new(0), proto: AtomicU64::new(0) }
+        Counted {
+            inner,
+            json: AtomicU64::new(0),
+            proto: AtomicU64::new(0),
+        }
     }
 
     /// Entries encoded so far in `encoding`.
@@ -175,5 +189,91 @@ impl<F: Frames> Frames for Counted<F> {
 
     fn says(&self, wire: WireKind, frame: &ServerFrame, out: &mut Vec<u8>) {
         self.inner.says(wire, frame, out);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    /// `suffix` tells whether the payload ends the message, as it does on our wire.
+    struct Plain {
+        is_suffix: bool,
+    }
+
+    impl Frames for Plain {
+        fn entry(&self, encoding: Encoding, payload: &Bytes) -> Bytes {
+            let mut message = vec![0x82, payload.len() as u8, encoding as u8];
+            message.extend(payload);
+            if !self.is_suffix {
+                message.push(0xFF);
+            }
+            message.into()
+        }
+
+        fn says(&self, _: WireKind, _: &ServerFrame, out: &mut Vec<u8>) {
+            out.extend([0x82, 1, 0]);
+        }
+    }
+
+    /// A post with a payload of so many bytes.
+    pub(in crate::log) fn frame(seq: Seq, bytes: usize) -> Arc<Frame> {
+        let payload = Bytes::from(vec![7; bytes]);
+        let entry = Entry {
+            seq,
+            ordinal: seq,
+            kind: ContentKind::Post,
+            payload,
+        };
+        Arc::new(Frame::new(&entry, &Plain { is_suffix: true }))
+    }
+
+    #[test]
+    fn the_payload_is_held_within_the_message_where_that_ends_with_it() {
+        for is_suffix in [true, false] {
+            let frames = Plain { is_suffix };
+            let payload = Bytes::from_static(b"payload");
+            let entry = Entry {
+                seq: 1,
+                ordinal: 1,
+                kind: ContentKind::Post,
+                payload,
+            };
+            let frame = Frame::new(&entry, &frames);
+            assert_eq!(frame.payload(), entry.payload);
+            assert_eq!(matches!(frame.payload, Payload::Suffix(_)), is_suffix);
+        }
+    }
+
+    #[test]
+    fn grpc_takes_the_websocket_message_without_its_header() {
+        let counted = Counted::new(Plain { is_suffix: true });
+        let payload = Bytes::from_static(b"payload");
+        let entry = Entry {
+            seq: 1,
+            ordinal: 1,
+            kind: ContentKind::Post,
+            payload,
+        };
+        let frame = Frame::new(&entry, &counted);
+        let whole = frame.bytes(WireKind::WebSocketProto, &counted);
+        assert_eq!(frame.bytes(WireKind::Grpc, &counted), &whole[2..]);
+        let _ = frame.bytes(WireKind::WebSocketJson, &counted);
+        let _ = frame.bytes(WireKind::WebSocketJson, &counted);
+        assert_eq!(
+            (
+                counted.encodes(Encoding::Json),
+                counted.encodes(Encoding::Proto)
+            ),
+            (1, 1)
+        );
+        for (header, bytes) in [
+            (2, &[0x82, 125][..]),
+            (4, &[0x82, 126, 0, 200]),
+            (10, &[0x82, 127]),
+        ] {
+            assert_eq!(websocket_header_bytes(bytes), header);
+        }
     }
 }

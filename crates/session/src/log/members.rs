@@ -19,7 +19,11 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(session: SessionKey, slot: u16, user: &UserId) -> Member {
-        Member { session, slot, tag: tag(user) }
+        Member {
+            session,
+            slot,
+            tag: tag(user),
+        }
     }
 }
 
@@ -71,7 +75,10 @@ impl Members {
     }
 
     pub(crate) fn get(&self, place: u32) -> Option<Member> {
-        self.places.get(place as usize).copied().filter(|member| member.session != VACANT)
+        self.places
+            .get(place as usize)
+            .copied()
+            .filter(|member| member.session != VACANT)
     }
 
     /// There is news for everybody: the walk goes round once more from where it stands.
@@ -98,7 +105,10 @@ impl Members {
     /// The members that may be this user's.
     pub(crate) fn of_user(&self, user: &UserId) -> impl Iterator<Item = Member> {
         let tag = tag(user);
-        self.places.iter().copied().filter(move |m| m.tag == tag && m.session != VACANT)
+        self.places
+            .iter()
+            .copied()
+            .filter(move |m| m.tag == tag && m.session != VACANT)
     }
 }
 
@@ -111,7 +121,9 @@ mod tests {
     }
 
     fn walk(members: &mut Members) -> Vec<u32> {
-        std::iter::from_fn(|| members.walk()).map(|m| m.session.0).collect()
+        std::iter::from_fn(|| members.walk())
+            .map(|m| m.session.0)
+            .collect()
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod feed;
 mod frame;
 mod members;
 mod presence;
+mod reading;
 mod room;
 mod segments;
 mod summary;
@@ -54,7 +55,7 @@ mod tail;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use model::{Fed, Limits, Mark, Now, PresenceChange, RoomName, Seq, Summary, UserId};
+use model::{Fed, Limits, Mark, Now, PresenceChange, RoomName, Seq, UserId};
 
 pub use ephemeral::Shared;
 pub use feed::Feed;
@@ -63,8 +64,9 @@ pub use members::SessionKey;
 pub use segments::{Segment, SegmentFault};
 
 use members::Member;
-pub(crate) use room::RoomLog;
+pub(crate) use reading::Reading;
 use room::Appended;
+pub(crate) use room::RoomLog;
 use segments::Shelf;
 
 /// Members of one room that look before another room's have their turn.
@@ -73,15 +75,6 @@ pub const WALK_SLICE: u32 = 256;
 /// A room's place in a shard's slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomKey(u32);
-
-/// How a member reads a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// Its log and what travels beside it.
-    Log,
-    /// Its summary only.
-    Summary,
-}
 
 /// Something to be asked of a room's lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,7 +177,8 @@ impl Logs {
     /// Sessions here that read `room`, its summary included.
     #[must_use]
     pub fn members(&self, room: &RoomName) -> usize {
-        self.key(room).map_or(0, |key| self.room(key).members.count())
+        self.key(room)
+            .map_or(0, |key| self.room(key).members.count())
     }
 
     /// Bytes of segments that are kept.
@@ -204,7 +198,12 @@ impl Logs {
         let Some(key) = self.key(name) else { return };
         let standing = self.room(key).watch;
         match feed {
-            Feed::Watching { watch, info, presence, .. } => {
+            Feed::Watching {
+                watch,
+                info,
+                presence,
+                ..
+            } => {
                 if standing.is_none_or(|standing| standing <= *watch) {
                     self.watched(key, *watch, info);
                     if let Some(roster) = presence {
@@ -244,8 +243,12 @@ impl Logs {
         segment: &Segment,
         result: Result<Arc<[Arc<Frame>]>, SegmentFault>,
     ) {
-        let Some(key) = self.key(&segment.room) else { return };
-        let Some(head) = self.shelf.asked(key, segment.number, segment.question) else { return };
+        let Some(key) = self.key(&segment.room) else {
+            return;
+        };
+        let Some(head) = self.shelf.asked(key, segment.number, segment.question) else {
+            return;
+        };
         let first = match &result {
             Ok(frames) => frames.first().map(|frame| frame.seq),
             Err(SegmentFault::Trimmed { first }) => Some(*first),
@@ -293,7 +296,10 @@ impl Logs {
     pub fn poll_timeout(&self) -> Option<Now> {
         let summary = self.glances_due.first().map(|(due_ms, _)| *due_ms);
         let due_ms = self.shelf.poll_timeout().into_iter().chain(summary).min()?;
-        Some(Now { mono_us: due_ms * 1_000, wall_ms: 0 })
+        Some(Now {
+            mono_us: due_ms * 1_000,
+            wall_ms: 0,
+        })
     }
 
     /// The next thing to ask of a lane.
@@ -340,153 +346,7 @@ impl Logs {
     }
 }
 
-/// What sessions ask of their rooms.
 impl Logs {
-    pub(crate) fn frames(&self) -> &dyn Frames {
-        &*self.frames
-    }
-
-    pub(crate) fn key(&self, room: &RoomName) -> Option<RoomKey> {
-        self.by_name.get(room).copied()
-    }
-
-    /// A member's room.
-    pub(crate) fn room(&self, key: RoomKey) -> &RoomLog {
-        self.rooms[key.0 as usize].as_ref().expect("a room is kept while it has members")
-    }
-
-    fn room_mut(&mut self, key: RoomKey) -> &mut RoomLog {
-        self.rooms[key.0 as usize].as_mut().expect("a room is kept while it has members")
-    }
-
-    /// A session reads this room from now on.
-    pub(crate) fn join(
-        &mut self,
-        name: &RoomName,
-        session: SessionKey,
-        slot: u16,
-        user: &UserId,
-        reading: Reading,
-    ) -> (RoomKey, u32) {
-        let key = match self.key(name) {
-            Some(key) => key,
-            None => self.open(name),
-        };
-        let room = self.room_mut(key);
-        if reading == Reading::Summary {
-            room.glance.get_or_insert_default().join();
-        }
-        (key, room.members.join(Member::new(session, slot, user)))
-    }
-
-    /// It reads the room in another way.
-    pub(crate) fn change(&mut self, key: RoomKey, from: Reading, to: Reading) {
-        match (from, to) {
-            (Reading::Log, Reading::Summary) => {
-                self.room_mut(key).glance.get_or_insert_default().join();
-            }
-            (Reading::Summary, Reading::Log) => self.leave_summary(key),
-            (Reading::Log, Reading::Log) | (Reading::Summary, Reading::Summary) => {}
-        }
-    }
-
-    /// It reads the room no more.
-    pub(crate) fn leave(&mut self, key: RoomKey, place: u32, reading: Reading) {
-        self.change(key, reading, Reading::Log);
-        self.shelf.leave(key, place);
-        let room = self.room_mut(key);
-        room.members.leave(place);
-        if room.members.count() == 0 {
-            self.close(key);
-        }
-    }
-
-    /// An entry that is in memory.
-    pub(crate) fn entry(&self, key: RoomKey, seq: Seq) -> Option<&Arc<Frame>> {
-        self.room(key).tail_get(seq).or_else(|| self.shelf.get(key, seq))
-    }
-
-    /// A member reads on at `seq`: whether that is in memory. If not, it is fetched, and the member
-    /// is told by news.
-    pub(crate) fn need(&mut self, now: Now, key: RoomKey, seq: Seq, place: u32) -> bool {
-        if self.room(key).tail_get(seq).is_some() {
-            return true;
-        }
-        if self.shelf.get(key, seq).is_some() {
-            self.shelf.touch(now, key, seq);
-            return true;
-        }
-        if self.shelf.want(key, seq, place) {
-            self.fetch(key, seq / model::limits::SEGMENT_ENTRIES);
-        }
-        false
-    }
-
-    /// Everybody who is present, for a member that skipped changes.
-    pub(crate) fn full_presence(&mut self, key: RoomKey) -> Option<Arc<Shared>> {
-        let room = self.room_mut(key);
-        room.presence.as_mut()?.full(&room.name)
-    }
-
-    /// The owner's answer to a member that reads the summary.
-    pub(crate) fn seed_summary(&mut self, key: RoomKey, summary: &Summary) {
-        if let Some(glance) = &mut self.room_mut(key).glance {
-            glance.seed(summary);
-        }
-    }
-
-    /// The same where it was asked for all who read the summary.
-    pub(crate) fn refresh_summary(&mut self, now: Now, key: RoomKey, summary: &Summary) {
-        self.seed_summary(key, summary);
-        self.schedule_summary(now, key);
-    }
-
-    /// Whether this member has to ask for the summary, on behalf of all who read it.
-    pub(crate) fn take_stale_summary(&mut self, key: RoomKey) -> bool {
-        self.room_mut(key).glance.as_mut().is_some_and(|glance| glance.take_stale())
-    }
-}
-
-impl Logs {
-    fn open(&mut self, name: &RoomName) -> RoomKey {
-        let room = Some(RoomLog::new(name.clone()));
-        let key = match self.vacant.pop() {
-            Some(key) => {
-                self.rooms[key.0 as usize] = room;
-                key
-            }
-            None => {
-                self.rooms.push(room);
-                RoomKey((self.rooms.len() - 1) as u32)
-            }
-        };
-        self.by_name.insert(name.clone(), key);
-        self.requests.push_back(Request::Watch { room: name.clone() });
-        key
-    }
-
-    fn close(&mut self, key: RoomKey) {
-        self.shelf.forget(key);
-        let Some(room) = self.rooms[key.0 as usize].take() else { return };
-        // A room whose watch the owner ended has left the index; its name may be another's by now.
-        if room.ended.is_none() {
-            self.by_name.remove(&room.name);
-            self.requests.push_back(Request::Unwatch { room: room.name });
-        }
-        self.vacant.push(key);
-    }
-
-    fn leave_summary(&mut self, key: RoomKey) {
-        let room = self.room_mut(key);
-        if let Some(glance) = &mut room.glance
-            && glance.leave()
-        {
-            let due_ms = glance.due_ms();
-            room.glance = None;
-            due_ms.map(|due_ms| self.glances_due.remove(&(due_ms, key)));
-        }
-    }
-
     fn watched(&mut self, key: RoomKey, watch: u64, info: &model::RoomInfo) {
         let room = self.room_mut(key);
         let before = room.incarnation();
@@ -494,7 +354,9 @@ impl Logs {
         if room.incarnation() == before {
             // What is under way was perhaps read before an erasure that nobody told us of.
             let under_way = self.shelf.forget_held(key);
-            under_way.into_iter().for_each(|number| self.fetch(key, number));
+            under_way
+                .into_iter()
+                .for_each(|number| self.fetch(key, number));
         } else {
             // Who waited for a segment of the old log finds out on the walk.
             self.shelf.forget(key);
@@ -528,9 +390,16 @@ impl Logs {
 
     fn erase(&mut self, now: Now, key: RoomKey, tombstones: &[Arc<Frame>]) {
         let room = self.room_mut(key);
-        tombstones.iter().for_each(|tombstone| room.erase(tombstone));
-        let summary_changed = room.glance.as_mut().is_some_and(|glance| glance.erase(tombstones));
-        tombstones.iter().for_each(|tombstone| self.shelf.erase(key, tombstone));
+        tombstones
+            .iter()
+            .for_each(|tombstone| room.erase(tombstone));
+        let summary_changed = room
+            .glance
+            .as_mut()
+            .is_some_and(|glance| glance.erase(tombstones));
+        tombstones
+            .iter()
+            .for_each(|tombstone| self.shelf.erase(key, tombstone));
         if summary_changed {
             self.schedule_summary(now, key);
         }
@@ -560,7 +429,9 @@ impl Logs {
     fn schedule_summary(&mut self, now: Now, key: RoomKey) {
         let interval_ms = self.limits.summary_interval_ms;
         let now_ms = now.mono_us / 1_000;
-        let Some(glance) = &mut self.room_mut(key).glance else { return };
+        let Some(glance) = &mut self.room_mut(key).glance else {
+            return;
+        };
         glance.schedule(now_ms, interval_ms);
         if let Some(due_ms) = glance.due_ms() {
             match due_ms <= now_ms {
@@ -571,7 +442,9 @@ impl Logs {
     }
 
     fn push_summary(&mut self, now_ms: u64, key: RoomKey) {
-        let Some(Some(room)) = self.rooms.get_mut(key.0 as usize) else { return };
+        let Some(Some(room)) = self.rooms.get_mut(key.0 as usize) else {
+            return;
+        };
         let (head, ordinal, log) = (room.head(), room.ordinal(), room.log().clone());
         if let Some(glance) = &mut room.glance {
             glance.push(now_ms, &room.name, &log, head, ordinal);
@@ -584,7 +457,12 @@ impl Logs {
         let (name, log, head) = (room.name.clone(), room.log().clone(), room.head());
         let question = self.shelf.ask(key, number, head);
         self.counters.fetches += 1;
-        self.requests.push_back(Request::Fetch(Segment { room: name, log, number, question }));
+        self.requests.push_back(Request::Fetch(Segment {
+            room: name,
+            log,
+            number,
+            question,
+        }));
     }
 
     /// Everybody in the room looks.
@@ -605,13 +483,20 @@ impl Logs {
 }
 
 fn news(member: Member, room: RoomKey, marked: Option<(UserId, Mark)>) -> News {
-    News { session: member.session, slot: member.slot, room, marked }
+    News {
+        session: member.session,
+        slot: member.slot,
+        room,
+        marked,
+    }
 }
 
 /// Whether a segment holds what it should: entries up to its end, or to the head of when it was asked
 /// for, dense.
 fn is_whole(segment: &Segment, head: Seq, frames: &[Arc<Frame>]) -> bool {
-    let (Some(first), Some(last)) = (frames.first(), frames.last()) else { return false };
+    let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
+        return false;
+    };
     frames.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq)
         && (segment.first()..=segment.last()).contains(&first.seq)
         && (segment.last().min(head)..=segment.last()).contains(&last.seq)

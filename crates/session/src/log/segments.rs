@@ -149,7 +149,10 @@ impl Shelf {
 
     /// The fetch is over: who waited for it.
     pub(super) fn settle(&mut self, room: RoomKey, number: u64) -> Vec<u32> {
-        self.wanted.remove(&(room, number)).map(|wanted| wanted.waiting).unwrap_or_default()
+        self.wanted
+            .remove(&(room, number))
+            .map(|wanted| wanted.waiting)
+            .unwrap_or_default()
     }
 
     /// The fetch is to be repeated after a pause; the waiting go on waiting.
@@ -167,15 +170,28 @@ impl Shelf {
         self.remove(place);
         let mut frames = frames.to_vec();
         if let Some(wanted) = self.wanted.get(&place) {
-            wanted.erased.iter().for_each(|tombstone| _ = replace(&mut frames, tombstone));
+            wanted
+                .erased
+                .iter()
+                .for_each(|tombstone| _ = replace(&mut frames, tombstone));
         }
         let bytes = frames.iter().map(|frame| frame.weight()).sum();
         self.uses += 1;
         self.bytes += bytes;
         self.by_use.insert(self.uses, place);
-        self.held.insert(place, Held { frames, bytes, used: self.uses, used_ms: now.mono_us / 1_000 });
+        self.held.insert(
+            place,
+            Held {
+                frames,
+                bytes,
+                used: self.uses,
+                used_ms: now.mono_us / 1_000,
+            },
+        );
         while self.bytes > SHELF_BYTES_MAX && self.held.len() > 1 {
-            let Some((_, oldest)) = self.by_use.first_key_value() else { break };
+            let Some((_, oldest)) = self.by_use.first_key_value() else {
+                break;
+            };
             self.remove(*oldest);
         }
     }
@@ -210,7 +226,10 @@ impl Shelf {
     pub(super) fn forget_held(&mut self, room: RoomKey) -> Vec<u64> {
         self.drop_held(room, u64::MAX);
         let wanted = self.wanted.range((room, 0)..=(room, u64::MAX));
-        wanted.filter(|(_, w)| w.retry_ms.is_none()).map(|((_, number), _)| *number).collect()
+        wanted
+            .filter(|(_, w)| w.retry_ms.is_none())
+            .map(|((_, number), _)| *number)
+            .collect()
     }
 
     /// Forgets a room; answers who waited.
@@ -218,7 +237,10 @@ impl Shelf {
         self.forget_held(room);
         let all = (room, 0)..=(room, u64::MAX);
         let places: Vec<Place> = self.wanted.range(all).map(|(place, _)| *place).collect();
-        places.into_iter().flat_map(|(room, number)| self.settle(room, number)).collect()
+        places
+            .into_iter()
+            .flat_map(|(room, number)| self.settle(room, number))
+            .collect()
     }
 
     /// A member is gone and waits no more. The fetch goes on: others may want it.
@@ -237,7 +259,8 @@ impl Shelf {
         {
             self.remove(*place);
         }
-        self.wanted.retain(|_, wanted| wanted.retry_ms.is_none() || !wanted.waiting.is_empty());
+        self.wanted
+            .retain(|_, wanted| wanted.retry_ms.is_none() || !wanted.waiting.is_empty());
         let due = |wanted: &Wanted| wanted.retry_ms.is_some_and(|at| at <= now_ms);
         let again = self.wanted.iter_mut().filter(|(_, wanted)| due(wanted));
         again
@@ -250,9 +273,16 @@ impl Shelf {
 
     /// When something is due, in milliseconds.
     pub(super) fn poll_timeout(&self) -> Option<u64> {
-        let unread = self.by_use.first_key_value().and_then(|(_, place)| self.held.get(place));
+        let unread = self
+            .by_use
+            .first_key_value()
+            .and_then(|(_, place)| self.held.get(place));
         let unread = unread.map(|held| held.used_ms + UNREAD_MS);
-        self.wanted.values().filter_map(|wanted| wanted.retry_ms).chain(unread).min()
+        self.wanted
+            .values()
+            .filter_map(|wanted| wanted.retry_ms)
+            .chain(unread)
+            .min()
     }
 
     fn remove(&mut self, place: Place) {
@@ -270,5 +300,72 @@ fn replace(frames: &mut [Arc<Frame>], tombstone: &Arc<Frame>) -> bool {
             *held = Arc::clone(tombstone);
             true
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::tests::frame;
+    use super::*;
+
+    const ROOM: RoomKey = RoomKey(3);
+
+    fn at(ms: u64) -> Now {
+        Now {
+            mono_us: ms * 1_000,
+            wall_ms: ms,
+        }
+    }
+
+    fn segment(number: u64, bytes: usize) -> Vec<Arc<Frame>> {
+        let first = number * SEGMENT_ENTRIES;
+        (first..first + SEGMENT_ENTRIES)
+            .map(|seq| frame(seq, bytes))
+            .collect()
+    }
+
+    #[test]
+    fn the_least_recently_read_segment_goes_first() {
+        let mut shelf = Shelf::default();
+        let count = SHELF_BYTES_MAX as u64 / (SEGMENT_ENTRIES * 24_000);
+        (1..=count).for_each(|number| shelf.insert(at(1), ROOM, number, &segment(number, 23_808)));
+        shelf.touch(at(2), ROOM, SEGMENT_ENTRIES);
+        shelf.insert(at(3), ROOM, 100, &segment(100, 23_808));
+        assert!(shelf.bytes() <= SHELF_BYTES_MAX);
+        assert!(shelf.get(ROOM, SEGMENT_ENTRIES).is_some());
+        assert!(shelf.get(ROOM, 2 * SEGMENT_ENTRIES).is_none());
+        assert_eq!(shelf.held.len() as u64, count);
+        shelf.forget(ROOM);
+        assert_eq!((shelf.bytes(), shelf.by_use.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_segment_is_asked_for_once_and_an_answer_to_an_older_question_is_none() {
+        let mut shelf = Shelf::default();
+        assert!(shelf.want(ROOM, 70, 1) && !shelf.want(ROOM, 71, 2));
+        let first = shelf.ask(ROOM, 1, 100);
+        assert_eq!(shelf.asked(ROOM, 1, first), Some(100));
+        let second = shelf.ask(ROOM, 1, 120);
+        assert_eq!(
+            (shelf.asked(ROOM, 1, first), shelf.asked(ROOM, 1, second)),
+            (None, Some(120))
+        );
+        assert_eq!(shelf.settle(ROOM, 1), [1, 2]);
+        assert_eq!(shelf.asked(ROOM, 1, second), None);
+    }
+
+    #[test]
+    fn a_failed_fetch_that_nobody_waits_for_any_more_is_not_repeated() {
+        let mut shelf = Shelf::default();
+        shelf.want(ROOM, 70, 1);
+        shelf.want(ROOM, 200, 2);
+        for number in [1, 3] {
+            shelf.ask(ROOM, number, 300);
+            shelf.fail(at(0), ROOM, number);
+        }
+        shelf.leave(ROOM, 1);
+        assert_eq!(shelf.poll_timeout(), Some(100));
+        assert_eq!(shelf.handle_timeout(at(100)), [(ROOM, 3)]);
+        assert_eq!(shelf.poll_timeout(), None);
     }
 }

@@ -50,8 +50,13 @@ impl Tail {
 
     /// Puts a tombstone in the place of an entry; `false` if that is not held.
     pub(crate) fn replace(&mut self, frame: &Arc<Frame>) -> bool {
-        let Some(index) = frame.seq.checked_sub(self.first()) else { return false };
-        match usize::try_from(index).ok().and_then(|index| self.frames.get_mut(index)) {
+        let Some(index) = frame.seq.checked_sub(self.first()) else {
+            return false;
+        };
+        match usize::try_from(index)
+            .ok()
+            .and_then(|index| self.frames.get_mut(index))
+        {
             None => false,
             Some(held) => {
                 self.bytes = self.bytes + frame.weight() - held.weight();
@@ -72,5 +77,51 @@ impl Tail {
         if let Some(oldest) = self.frames.pop_front() {
             self.bytes -= oldest.weight();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::tests::frame;
+    use super::*;
+
+    #[test]
+    fn a_tail_is_bounded_by_entries_and_by_bytes_but_keeps_the_newest() {
+        let mut tail = Tail::default();
+        tail.restart(1);
+        let few = Limits {
+            log_entries_max: 10,
+            ..Limits::default()
+        };
+        (1..=30).for_each(|seq| tail.push(frame(seq, 100), &few));
+        assert_eq!(
+            (tail.first(), tail.get(20).is_none(), tail.get(21).is_some()),
+            (21, true, true)
+        );
+        let small = Limits {
+            log_bytes_max: 1_000,
+            ..Limits::default()
+        };
+        tail.push(frame(31, 2_000), &small);
+        assert_eq!(tail.first(), 31);
+        tail.push(frame(32, 100), &small);
+        assert_eq!((tail.first(), tail.bytes), (32, frame(32, 100).weight()));
+    }
+
+    #[test]
+    fn a_replaced_entry_and_a_trimmed_one_keep_the_count_right() {
+        let mut tail = Tail::default();
+        tail.restart(5);
+        (5..=9).for_each(|seq| tail.push(frame(seq, 100), &Limits::default()));
+        assert!(tail.replace(&frame(7, 3)));
+        assert!(!tail.replace(&frame(4, 3)) && !tail.replace(&frame(10, 3)));
+        tail.trim(7);
+        assert_eq!(tail.first(), 7);
+        let held = (7..=9)
+            .map(|seq| tail.get(seq).unwrap().weight())
+            .sum::<usize>();
+        assert_eq!(tail.bytes, held);
+        tail.trim(100);
+        assert_eq!((tail.first(), tail.bytes), (10, 0));
     }
 }

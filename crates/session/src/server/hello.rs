@@ -86,16 +86,34 @@ impl Session {
             }
             _ => return self.end(now, End::new(EndCode::HelloExpected), logs),
         };
-        let Hello { token, name, resume_token, subscribe, faulty, .. } = *hello;
+        let Hello {
+            token,
+            name,
+            resume_token,
+            subscribe,
+            faulty,
+            ..
+        } = *hello;
         self.phase = Phase::Greeting;
         let kept = VecDeque::new();
-        self.greeting = Some(Box::new(Greeting { r#ref, subscribe, faulty, kept }));
-        self.act(Action::Authenticate { token, name, resume_token });
+        self.greeting = Some(Box::new(Greeting {
+            r#ref,
+            subscribe,
+            faulty,
+            kept,
+        }));
+        self.act(Action::Authenticate {
+            token,
+            name,
+            resume_token,
+        });
     }
 
     /// A frame that came before the identity.
     pub(super) fn keep(&mut self, now: Now, frame: ClientFrame, logs: &mut Logs) {
-        let Some(greeting) = &mut self.greeting else { return };
+        let Some(greeting) = &mut self.greeting else {
+            return;
+        };
         if greeting.kept.len() < KEPT_MAX {
             greeting.kept.push_back(frame);
         } else {
@@ -129,8 +147,15 @@ impl Session {
     }
 
     fn open(&mut self, now: Now, identity: Identity, logs: &mut Logs) {
-        let Some(greeting) = self.greeting.take() else { return };
-        let Greeting { r#ref, subscribe, faulty, kept } = *greeting;
+        let Some(greeting) = self.greeting.take() else {
+            return;
+        };
+        let Greeting {
+            r#ref,
+            subscribe,
+            faulty,
+            kept,
+        } = *greeting;
         let welcome = Welcome {
             session: identity.session.clone(),
             user: identity.user.clone(),
@@ -174,20 +199,33 @@ impl Session {
         if !self.admit_request(now, r#ref, logs) {
             return;
         }
-        let Some(person) = &mut self.person else { return };
+        let Some(person) = &mut self.person else {
+            return;
+        };
         if person.renewal.is_some() {
             let refusal = Refusal::new(RefusalCode::Busy).retry_after(RENEW_RETRY_MS);
             return self.refuse(now, r#ref, refusal, logs);
         }
         person.renewal = Some(r#ref);
-        self.act(Action::Authenticate { token: Some(token), name: None, resume_token: None });
+        self.act(Action::Authenticate {
+            token: Some(token),
+            name: None,
+            resume_token: None,
+        });
     }
 
     fn renewed(&mut self, now: Now, identity: Identity, logs: &mut Logs) {
-        let Some(person) = &mut self.person else { return };
-        let Some(r#ref) = person.renewal.take() else { return };
+        let Some(person) = &mut self.person else {
+            return;
+        };
+        let Some(r#ref) = person.renewal.take() else {
+            return;
+        };
         if person.user.id != identity.user.id {
-            let why = format!("the token is {}'s, the session is another's", identity.user.id);
+            let why = format!(
+                "the token is {}'s, the session is another's",
+                identity.user.id
+            );
             let refusal = Refusal::because(RefusalCode::TokenInvalid, why);
             return self.refuse(now, r#ref, refusal, logs);
         }
@@ -195,14 +233,18 @@ impl Session {
         person.roles = identity.roles;
         person.service = identity.service;
         person.expires_ms = expires_ms(now, identity.expires_at_ms);
-        let says = Says::Authenticated { expires_at_ms: identity.expires_at_ms };
+        let says = Says::Authenticated {
+            expires_at_ms: identity.expires_at_ms,
+        };
         self.say(now, r#ref, says, logs);
         self.apply_rights(now, logs);
     }
 
     /// What the verified token grants in a room.
     pub(super) fn rights(&self, room: &RoomName) -> Rights {
-        self.person.as_ref().map_or(Rights::NONE, |person| person.roles.rights(room))
+        self.person
+            .as_ref()
+            .map_or(Rights::NONE, |person| person.roles.rights(room))
     }
 }
 
@@ -221,5 +263,9 @@ fn end_of(refusal: Refusal) -> End {
         }
         _ => EndCode::TokenInvalid,
     };
-    End { code, message: refusal.message, retry_after_ms: refusal.retry_after_ms }
+    End {
+        code,
+        message: refusal.message,
+        retry_after_ms: refusal.retry_after_ms,
+    }
 }

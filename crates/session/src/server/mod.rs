@@ -52,8 +52,11 @@
 //!
 //! Look elsewhere for: rooms and bytes ([`crate::log`]), rights (owners enforce them), tokens (`edge`).
 
+mod asks;
 mod hello;
+mod joined;
 mod limits;
+mod news;
 mod outside;
 mod requests;
 mod rooms;
@@ -67,10 +70,11 @@ pub use timers::{CLOSE_WITHIN_MS, TOKEN_GRACE_MS};
 pub use transmit::{Next, SLICES_MAX, Slices, WRITE_BYTES_MAX};
 
 use crate::log::{Logs, SessionKey, WireKind};
+use asks::Work;
 use hello::{Greeting, Person};
+use joined::Rooms;
 use limits::{Bucket, Faults};
-use requests::Work;
-use rooms::Rooms;
+
 use timers::Timers;
 use transmit::Out;
 
@@ -144,11 +148,13 @@ struct Buckets {
 
 impl Buckets {
     fn publishes(&mut self, now: Now, limits: &Limits) -> Result<(), u64> {
-        self.publishes.take(now.mono_us, limits.publishes_per_second)
+        self.publishes
+            .take(now.mono_us, limits.publishes_per_second)
     }
 
     fn subscribes(&mut self, now: Now, limits: &Limits) -> Result<(), u64> {
-        self.subscribes.take(now.mono_us, limits.subscribes_per_second)
+        self.subscribes
+            .take(now.mono_us, limits.subscribes_per_second)
     }
 
     fn requests(&mut self, now: Now, limits: &Limits) -> Result<(), u64> {
@@ -229,7 +235,9 @@ impl Session {
     /// The session's id and its connection's generation, once they are known.
     #[must_use]
     pub fn session(&self) -> Option<(&model::SessionId, model::Generation)> {
-        self.person.as_ref().map(|person| (&person.session, person.generation))
+        self.person
+            .as_ref()
+            .map(|person| (&person.session, person.generation))
     }
 
     /// Whether its token is a service's.
@@ -309,7 +317,9 @@ impl Session {
         }
         if self.phase == Phase::Ending && self.out.is_none() {
             self.phase = Phase::Closed;
-            return Some(Action::Close { code: self.end_code });
+            return Some(Action::Close {
+                code: self.end_code,
+            });
         }
         None
     }
@@ -335,7 +345,7 @@ mod tests {
 
     #[test]
     fn an_idle_session_and_its_rooms_are_small() {
-        let (session, room) = (size_of::<Session>(), size_of::<Option<rooms::Joined>>());
+        let (session, room) = (size_of::<Session>(), size_of::<Option<joined::Joined>>());
         let identity = size_of::<Person>();
         println!("session {session}, room {room}, identity {identity} bytes");
         assert!(session <= 320, "a session is {session} bytes");

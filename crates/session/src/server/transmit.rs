@@ -7,7 +7,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use model::{End, EndCode, Now, Right, Says, ServerFrame};
 
-use super::rooms::State;
+use super::joined::State;
 use super::{Phase, Session};
 use crate::log::{Logs, WireKind};
 
@@ -34,7 +34,11 @@ impl<'a> Slices<'a> {
     /// None yet.
     #[must_use]
     pub fn new() -> Slices<'a> {
-        Slices { array: [IoSlice::new(&[]); SLICES_MAX], count: 0, bytes: 0 }
+        Slices {
+            array: [IoSlice::new(&[]); SLICES_MAX],
+            count: 0,
+            bytes: 0,
+        }
     }
 
     /// For `write_vectored`. Over gRPC each slice is one whole message.
@@ -241,9 +245,13 @@ impl Session {
         if self.phase != Phase::Open {
             return false;
         }
+        // What was written may have made space for an answer that is large.
+        self.attach_more(now, logs);
         let (mut waits, mut prepared) = (false, 0);
         for _ in 0..self.rooms.ready_count().min(SLICES_MAX) {
-            let Some(slot) = self.rooms.pop_ready() else { break };
+            let Some(slot) = self.rooms.pop_ready() else {
+                break;
+            };
             match self.prepare_room(now, slot, logs) {
                 Prepared::Ready => prepared += usize::from(self.rooms.push_ready(slot)),
                 Prepared::Waits => waits = true,
@@ -255,17 +263,25 @@ impl Session {
     }
 
     fn prepare_room(&mut self, now: Now, slot: u16, logs: &mut Logs) -> Prepared {
-        let Some(joined) = self.rooms.get(slot) else { return Prepared::Idle };
+        let Some(joined) = self.rooms.get(slot) else {
+            return Prepared::Idle;
+        };
         let (key, place) = (joined.room, joined.place);
         if joined.state == State::Glancing {
             let is_news = logs.room(key).summary_version() > joined.heard;
-            return if is_news { Prepared::Ready } else { Prepared::Idle };
+            return if is_news {
+                Prepared::Ready
+            } else {
+                Prepared::Idle
+            };
         }
         if joined.state != State::Live || !self.agrees(now, slot, logs) {
             return Prepared::Idle;
         }
         self.skip(now, slot, logs);
-        let Some(joined) = self.rooms.get(slot) else { return Prepared::Idle };
+        let Some(joined) = self.rooms.get(slot) else {
+            return Prepared::Idle;
+        };
         let (cursor, heard) = (joined.cursor, joined.heard);
         let room = logs.room(key);
         let (is_behind, is_deaf) = (cursor < room.head(), heard < room.ring_next());
@@ -286,18 +302,29 @@ impl Session {
         let mut says = None;
         if first > joined.cursor + 1 {
             joined.cursor = first - 1;
-            says = Some(Says::Truncated { room: room.name().clone(), first });
+            says = Some(Says::Truncated {
+                room: room.name().clone(),
+                first,
+            });
         }
         let skipped = std::mem::take(&mut joined.wants_presence) || joined.heard < ring_first;
         if skipped {
             joined.heard = room.ring_next();
         }
         // Presence is not for everybody; the cursor passes over it, so that nothing waits for it.
-        while !sees_presence && room.beside(joined.heard).is_some_and(|frame| frame.is_presence()) {
+        while !sees_presence
+            && room
+                .beside(joined.heard)
+                .is_some_and(|frame| frame.is_presence())
+        {
             joined.heard += 1;
         }
         let key = joined.room;
-        let full = if skipped && sees_presence { logs.full_presence(key) } else { None };
+        let full = if skipped && sees_presence {
+            logs.full_presence(key)
+        } else {
+            None
+        };
         for says in says.into_iter().chain(full.map(|full| full.says().clone())) {
             self.say(now, 0, says, logs);
         }
@@ -306,7 +333,10 @@ impl Session {
     /// Visits what there is to write, in order: the rest of a half-written frame, control, the logs
     /// of ready rooms in fair shares, then what travels beside them.
     fn offer<'a>(&'a self, logs: &'a Logs, mut visit: impl FnMut(Piece<'a>, &'a [u8]) -> bool) {
-        let mut budget = Budget { slices: SLICES_MAX, bytes: WRITE_BYTES_MAX };
+        let mut budget = Budget {
+            slices: SLICES_MAX,
+            bytes: WRITE_BYTES_MAX,
+        };
         let mut give = |piece, slice: &'a [u8]| {
             budget.take(slice.len());
             visit(piece, slice) && !budget.is_empty()
@@ -327,10 +357,16 @@ impl Session {
             let Some(joined) = self.rooms.get(slot).filter(|joined| joined.agrees(logs)) else {
                 continue;
             };
-            for seq in joined.cursor + 1..=joined.cursor + share {
-                let Some(frame) = logs.entry(joined.room, seq) else { break };
+            let last = logs.room(joined.room).head().min(joined.cursor + share);
+            for seq in joined.cursor + 1..=last {
+                let Some(frame) = logs.entry(joined.room, seq) else {
+                    break;
+                };
                 let shared = frame.message(self.wire.encoding(), logs.frames());
-                if !give(Piece::Entry(slot, seq, shared), frame.bytes(self.wire, logs.frames())) {
+                if !give(
+                    Piece::Entry(slot, seq, shared),
+                    frame.bytes(self.wire, logs.frames()),
+                ) {
                     return;
                 }
             }
@@ -348,14 +384,22 @@ impl Session {
         logs: &'a Logs,
         give: &mut impl FnMut(Piece<'a>, &'a [u8]) -> bool,
     ) -> bool {
-        let Some(joined) = self.rooms.get(slot) else { return true };
+        let Some(joined) = self.rooms.get(slot) else {
+            return true;
+        };
         let room = logs.room(joined.room);
         if joined.state == State::Glancing {
-            return match room.summary().filter(|(version, _)| *version > joined.heard) {
+            return match room
+                .summary()
+                .filter(|(version, _)| *version > joined.heard)
+            {
                 None => true,
                 Some((version, frame)) => {
                     let shared = frame.message(self.wire.encoding(), logs.frames());
-                    give(Piece::Beside(slot, version, shared), frame.bytes(self.wire, logs.frames()))
+                    give(
+                        Piece::Beside(slot, version, shared),
+                        frame.bytes(self.wire, logs.frames()),
+                    )
                 }
             };
         }
@@ -369,7 +413,10 @@ impl Session {
                 continue;
             }
             let shared = frame.message(self.wire.encoding(), logs.frames());
-            if !give(Piece::Beside(slot, number, shared), frame.bytes(self.wire, logs.frames())) {
+            if !give(
+                Piece::Beside(slot, number, shared),
+                frame.bytes(self.wire, logs.frames()),
+            ) {
                 return false;
             }
         }

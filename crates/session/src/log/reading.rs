@@ -1,0 +1,179 @@
+//! What sessions ask of their rooms: to join and leave them, and what to read next.
+
+use std::sync::Arc;
+
+use model::{Now, RoomName, Seq, Summary, UserId};
+
+use super::ephemeral::Shared;
+use super::frame::{Frame, Frames};
+use super::members::{Member, SessionKey};
+use super::{Logs, Request, RoomKey, RoomLog};
+
+/// How a member reads a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Its log and what travels beside it.
+    Log,
+    /// Its summary only.
+    Summary,
+}
+
+impl Logs {
+    pub(crate) fn frames(&self) -> &dyn Frames {
+        &*self.frames
+    }
+
+    pub(crate) fn key(&self, room: &RoomName) -> Option<RoomKey> {
+        self.by_name.get(room).copied()
+    }
+
+    /// A member's room.
+    pub(crate) fn room(&self, key: RoomKey) -> &RoomLog {
+        self.rooms[key.0 as usize]
+            .as_ref()
+            .expect("a room is kept while it has members")
+    }
+
+    pub(super) fn room_mut(&mut self, key: RoomKey) -> &mut RoomLog {
+        self.rooms[key.0 as usize]
+            .as_mut()
+            .expect("a room is kept while it has members")
+    }
+
+    /// A session reads this room from now on.
+    pub(crate) fn join(
+        &mut self,
+        name: &RoomName,
+        session: SessionKey,
+        slot: u16,
+        user: &UserId,
+        reading: Reading,
+    ) -> (RoomKey, u32) {
+        let key = match self.key(name) {
+            Some(key) => key,
+            None => self.open(name),
+        };
+        let room = self.room_mut(key);
+        if reading == Reading::Summary {
+            room.glance.get_or_insert_default().join();
+        }
+        (key, room.members.join(Member::new(session, slot, user)))
+    }
+
+    /// It reads the room in another way.
+    pub(crate) fn change(&mut self, key: RoomKey, from: Reading, to: Reading) {
+        match (from, to) {
+            (Reading::Log, Reading::Summary) => {
+                self.room_mut(key).glance.get_or_insert_default().join();
+            }
+            (Reading::Summary, Reading::Log) => self.leave_summary(key),
+            (Reading::Log, Reading::Log) | (Reading::Summary, Reading::Summary) => {}
+        }
+    }
+
+    /// It reads the room no more.
+    pub(crate) fn leave(&mut self, key: RoomKey, place: u32, reading: Reading) {
+        self.change(key, reading, Reading::Log);
+        self.shelf.leave(key, place);
+        let room = self.room_mut(key);
+        room.members.leave(place);
+        if room.members.count() == 0 {
+            self.close(key);
+        }
+    }
+
+    /// An entry that is in memory.
+    pub(crate) fn entry(&self, key: RoomKey, seq: Seq) -> Option<&Arc<Frame>> {
+        self.room(key)
+            .tail_get(seq)
+            .or_else(|| self.shelf.get(key, seq))
+    }
+
+    /// A member reads on at `seq`: whether that is in memory. If not, it is fetched, and the member
+    /// is told by news.
+    pub(crate) fn need(&mut self, now: Now, key: RoomKey, seq: Seq, place: u32) -> bool {
+        if self.room(key).tail_get(seq).is_some() {
+            return true;
+        }
+        if self.shelf.get(key, seq).is_some() {
+            self.shelf.touch(now, key, seq);
+            return true;
+        }
+        if self.shelf.want(key, seq, place) {
+            self.fetch(key, seq / model::limits::SEGMENT_ENTRIES);
+        }
+        false
+    }
+
+    /// Everybody who is present, for a member that skipped changes.
+    pub(crate) fn full_presence(&mut self, key: RoomKey) -> Option<Arc<Shared>> {
+        let room = self.room_mut(key);
+        room.presence.as_mut()?.full(&room.name)
+    }
+
+    /// The owner's answer to a member that reads the summary.
+    pub(crate) fn seed_summary(&mut self, key: RoomKey, summary: &Summary) {
+        if let Some(glance) = &mut self.room_mut(key).glance {
+            glance.seed(summary);
+        }
+    }
+
+    /// The same where it was asked for all who read the summary.
+    pub(crate) fn refresh_summary(&mut self, now: Now, key: RoomKey, summary: &Summary) {
+        self.seed_summary(key, summary);
+        self.schedule_summary(now, key);
+    }
+
+    /// Whether this member has to ask for the summary, on behalf of all who read it.
+    pub(crate) fn take_stale_summary(&mut self, key: RoomKey) -> bool {
+        self.room_mut(key)
+            .glance
+            .as_mut()
+            .is_some_and(|glance| glance.take_stale())
+    }
+}
+
+impl Logs {
+    fn open(&mut self, name: &RoomName) -> RoomKey {
+        let room = Some(RoomLog::new(name.clone()));
+        let key = match self.vacant.pop() {
+            Some(key) => {
+                self.rooms[key.0 as usize] = room;
+                key
+            }
+            None => {
+                self.rooms.push(room);
+                RoomKey((self.rooms.len() - 1) as u32)
+            }
+        };
+        self.by_name.insert(name.clone(), key);
+        self.requests
+            .push_back(Request::Watch { room: name.clone() });
+        key
+    }
+
+    fn close(&mut self, key: RoomKey) {
+        self.shelf.forget(key);
+        let Some(room) = self.rooms[key.0 as usize].take() else {
+            return;
+        };
+        // A room whose watch the owner ended has left the index; its name may be another's by now.
+        if room.ended.is_none() {
+            self.by_name.remove(&room.name);
+            self.requests
+                .push_back(Request::Unwatch { room: room.name });
+        }
+        self.vacant.push(key);
+    }
+
+    fn leave_summary(&mut self, key: RoomKey) {
+        let room = self.room_mut(key);
+        if let Some(glance) = &mut room.glance
+            && glance.leave()
+        {
+            let due_ms = glance.due_ms();
+            room.glance = None;
+            due_ms.map(|due_ms| self.glances_due.remove(&(due_ms, key)));
+        }
+    }
+}
