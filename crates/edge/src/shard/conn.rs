@@ -29,6 +29,8 @@ pub(super) struct Conn {
     /// The earliest timer that stands for it.
     pub(super) armed_us: Option<u64>,
     pub(super) farewell: Option<Box<Farewell>>,
+    /// The client has said its last word and is heard out.
+    pub(super) is_last_word_said: bool,
     /// Given back when the connection is gone.
     pub(super) _place: Place,
 }

@@ -126,6 +126,7 @@ impl Core {
             known: None,
             armed_us: None,
             farewell: None,
+            is_last_word_said: false,
             _place: newcomer.place,
         };
         self.conns[index as usize] = Some(Box::new(conn));
@@ -294,6 +295,7 @@ impl Core {
             }
         }
         self.arm(index);
+        self.end_heard_out(index);
     }
 
     pub(super) fn act(&mut self, index: u32, action: Action) {

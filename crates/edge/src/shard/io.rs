@@ -26,7 +26,10 @@ impl Core {
             let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
                 break;
             };
-            if conn.farewell.is_some() || !conn.session.wants_read(&self.logs) {
+            if conn.farewell.is_some()
+                || conn.is_last_word_said
+                || !conn.session.wants_read(&self.logs)
+            {
                 break;
             }
             if turn == READS_PER_TURN {
@@ -43,6 +46,11 @@ impl Core {
                     self.received(index, &mut scratch[..count]);
                     self.after(index);
                 }
+                // The end of a gRPC client's frames is not the end of what it wants to hear.
+                Poll::Ready(Ok(_)) if matches!(conn.socket, Socket::Pipe(_)) => {
+                    conn.is_last_word_said = true;
+                    break;
+                }
                 Poll::Ready(_) => {
                     self.close(index);
                     break;
@@ -50,6 +58,16 @@ impl Core {
             }
         }
         self.scratch = scratch;
+    }
+
+    /// Ends a session whose client will say no more, once everything is answered.
+    pub(super) fn end_heard_out(&mut self, index: u32) {
+        let Some(Some(conn)) = self.conns.get(index as usize) else {
+            return;
+        };
+        if conn.is_last_word_said && conn.farewell.is_none() && !conn.session.is_busy() {
+            self.close(index);
+        }
     }
 
     /// Gives what was read to the session, frame by frame.

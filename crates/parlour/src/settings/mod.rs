@@ -64,7 +64,7 @@ impl Default for Settings {
             token_key: None,
             origins: Vec::new(),
             log_json: false,
-            log: "info".to_owned(),
+            log: "info,fjall=warn,lsm_tree=warn".to_owned(),
             shards: 0,
             lanes: 2,
             drain_within_ms: 10_000,

@@ -1,5 +1,5 @@
-//! What befalls a session from outside the protocol: pings of the transport, an attachment that a
-//! cut of the link has cost.
+//! What befalls a session from outside the protocol: pings of the transport, a client that has said
+//! its last word, an attachment that a cut of the link has cost.
 
 use model::{Now, RoomName, Unsubscribed};
 
@@ -14,6 +14,16 @@ impl Session {
         if !pong.is_empty() && !matches!(self.phase, Phase::Ending | Phase::Closed) {
             self.out.get_or_insert_default().append(pong);
         }
+    }
+
+    /// Whether something asked for is still to be answered, or something to be written: a client that
+    /// has said all it will say is heard out.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.phase == Phase::Greeting
+            || self.work.is_some()
+            || self.out.is_some()
+            || self.rooms.ready_count() > 0
     }
 
     /// The owner did not take the session in again after the link was cut.
