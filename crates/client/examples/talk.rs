@@ -36,16 +36,9 @@ async fn print(mut events: Events) {
     while let Some(event) = events.recv().await {
         match event {
             Event::Message(message) => {
-                println!(
-                    "{} {}: {}",
-                    message.seq,
-                    message.from.name,
-                    message.content.text()
-                );
+                println!("{} {}: {}", message.seq, message.from.name, message.content.text());
             }
-            Event::Subscribed {
-                room, subscription, ..
-            } => {
+            Event::Subscribed { room, subscription, .. } => {
                 println!("* {room}: head {}", subscription.head);
                 if let parlour_client::Catchup::Snapshot(snapshot) = &subscription.catchup {
                     for post in posts(&room, &snapshot.page).unwrap_or_default() {

@@ -37,9 +37,7 @@ impl std::error::Error for AddressError {}
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Address, AddressError> {
-        let uri: Uri = url
-            .parse()
-            .map_err(|e| AddressError(format!("{url} is not a URL: {e}")))?;
+        let uri: Uri = url.parse().map_err(|e| AddressError(format!("{url} is not a URL: {e}")))?;
         let (transport, scheme, port) = match uri.scheme_str() {
             Some("ws" | "http") => (Kind::Ws, "ws", 80),
             Some("grpc") => (Kind::Grpc, "http", 80),
@@ -49,9 +47,7 @@ impl Address {
                 )));
             }
             _ => {
-                return Err(AddressError(format!(
-                    "{url}: use ws://, http:// or grpc://"
-                )));
+                return Err(AddressError(format!("{url}: use ws://, http:// or grpc://")));
             }
         };
         let host = uri.host().filter(|host| !host.is_empty());
@@ -64,11 +60,7 @@ impl Address {
         };
         let uri = format!("{scheme}://{authority}{path}").parse();
         let uri = uri.map_err(|e| AddressError(format!("{url} is not a URL: {e}")))?;
-        Ok(Address {
-            transport,
-            authority,
-            uri,
-        })
+        Ok(Address { transport, authority, uri })
     }
 }
 
@@ -78,11 +70,7 @@ mod tests {
 
     fn parsed(url: &str) -> (Kind, String, String) {
         let address = Address::parse(url).expect("valid");
-        (
-            address.transport,
-            address.authority,
-            address.uri.to_string(),
-        )
+        (address.transport, address.authority, address.uri.to_string())
     }
 
     #[test]
@@ -91,11 +79,7 @@ mod tests {
         assert_eq!(parsed("ws://h:8080"), ws("ws://h:8080/v1/ws"));
         assert_eq!(parsed("http://h:8080/"), ws("ws://h:8080/v1/ws"));
         assert_eq!(parsed("ws://h:8080/chat"), ws("ws://h:8080/chat"));
-        let grpc = (
-            Kind::Grpc,
-            "[::1]:9".to_owned(),
-            "http://[::1]:9/".to_owned(),
-        );
+        let grpc = (Kind::Grpc, "[::1]:9".to_owned(), "http://[::1]:9/".to_owned());
         assert_eq!(parsed("grpc://[::1]:9"), grpc);
         assert_eq!(parsed("ws://h").1, "h:80");
     }

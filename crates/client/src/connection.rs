@@ -59,14 +59,7 @@ impl Connection {
         let clock = Clock::start();
         let client = Client::new(clock.now(), options.client.clone(), Seed::new(seed));
         let (link, alarm) = (Link::Idle, Alarm::default());
-        Connection {
-            client,
-            options,
-            link,
-            clock,
-            alarm,
-            dial_error: None,
-        }
+        Connection { client, options, link, clock, alarm, dial_error: None }
     }
 
     /// The machine: wishes go here.
@@ -211,19 +204,12 @@ struct Clock {
 
 impl Clock {
     fn start() -> Clock {
-        Clock {
-            start: Instant::now(),
-        }
+        Clock { start: Instant::now() }
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Now {
-            mono_us: self.start.elapsed().as_micros() as u64,
-            wall_ms: wall.as_millis() as u64,
-        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { mono_us: self.start.elapsed().as_micros() as u64, wall_ms: wall.as_millis() as u64 }
     }
 
     fn instant(&self, moment: Now) -> Instant {
@@ -240,9 +226,7 @@ struct Alarm {
 
 impl Alarm {
     fn poll_until(&mut self, cx: &mut Context<'_>, due: Instant) -> Poll<()> {
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if due < sleep.deadline() {
             sleep.as_mut().reset(due);
         }

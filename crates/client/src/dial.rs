@@ -68,11 +68,7 @@ async fn tcp(authority: &str, bind: Option<IpAddr>) -> std::io::Result<TcpStream
 }
 
 async fn tcp_to(address: SocketAddr, bind: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(local) = bind {
         socket.bind(SocketAddr::new(local, 0))?;
     }

@@ -46,26 +46,18 @@ impl std::fmt::Debug for Call {
 impl Call {
     /// Connects and calls; the answer is awaited by `poll_receive`.
     pub(crate) async fn open(uri: &Uri, bind: Option<IpAddr>) -> Result<Call, String> {
-        let endpoint = Endpoint::from(uri.clone())
-            .tcp_nodelay(true)
-            .local_address(bind);
+        let endpoint = Endpoint::from(uri.clone()).tcp_nodelay(true).local_address(bind);
         let channel = endpoint.connect().await.map_err(|error| causes(&error))?;
         let (sender, receiver) = tokio::sync::mpsc::channel(FRAMES_OUT_MAX);
         let opening = async move {
             let mut grpc = tonic::client::Grpc::new(channel)
                 .max_decoding_message_size(SERVER_FRAME_BYTES_MAX)
                 .max_encoding_message_size(SERVER_FRAME_BYTES_MAX);
-            grpc.ready()
-                .await
-                .map_err(|error| Status::unavailable(error.to_string()))?;
-            grpc.streaming(Request::new(ReceiverStream::new(receiver)), CONNECT, Raw)
-                .await
+            grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            grpc.streaming(Request::new(ReceiverStream::new(receiver)), CONNECT, Raw).await
         };
         let inbound = Inbound::Opening(Box::pin(opening));
-        Ok(Call {
-            outbound: PollSender::new(sender),
-            inbound,
-        })
+        Ok(Call { outbound: PollSender::new(sender), inbound })
     }
 
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {

@@ -22,46 +22,15 @@ pub(crate) type Reply<T> = oneshot::Sender<T>;
 /// A wish on its way to the task.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Publish {
-        room: RoomName,
-        content: Box<Content>,
-        reply: Reply<Result<Sent, WishError>>,
-    },
-    Subscribe {
-        room: RoomName,
-        reading: Box<Reading>,
-        reply: Reply<Result<(), WishError>>,
-    },
-    Unsubscribe {
-        room: RoomName,
-        reply: Reply<Result<(), WishError>>,
-    },
-    Signal {
-        room: RoomName,
-        kind: String,
-        data: Bytes,
-        reply: Reply<Result<(), WishError>>,
-    },
-    Mark {
-        room: RoomName,
-        seq: Seq,
-        reply: Reply<Result<(), WishError>>,
-    },
-    History {
-        room: RoomName,
-        ask: HistoryAsk,
-        reply: Reply<Result<RawPage, Failed>>,
-    },
-    Summaries {
-        rooms: Vec<RoomName>,
-        reply: Reply<Result<Glances, Failed>>,
-    },
-    Authenticate {
-        token: String,
-    },
-    Close {
-        reply: Reply<()>,
-    },
+    Publish { room: RoomName, content: Box<Content>, reply: Reply<Result<Sent, WishError>> },
+    Subscribe { room: RoomName, reading: Box<Reading>, reply: Reply<Result<(), WishError>> },
+    Unsubscribe { room: RoomName, reply: Reply<Result<(), WishError>> },
+    Signal { room: RoomName, kind: String, data: Bytes, reply: Reply<Result<(), WishError>> },
+    Mark { room: RoomName, seq: Seq, reply: Reply<Result<(), WishError>> },
+    History { room: RoomName, ask: HistoryAsk, reply: Reply<Result<RawPage, Failed>> },
+    Summaries { rooms: Vec<RoomName>, reply: Reply<Result<Glances, Failed>> },
+    Authenticate { token: String },
+    Close { reply: Reply<()> },
 }
 
 /// A publish that was taken, and where its outcome will be told.
@@ -161,13 +130,7 @@ impl Handle {
     ) -> Result<Acknowledgement, PublishError> {
         let content = wire::codec::content(&content).ok_or(PublishError::Content)?;
         let (room, content) = (room.clone(), Box::new(content));
-        let sent = self
-            .call(|reply| Command::Publish {
-                room,
-                content,
-                reply,
-            })
-            .await??;
+        let sent = self.call(|reply| Command::Publish { room, content, reply }).await??;
         Ok(Acknowledgement { sent })
     }
 
@@ -177,12 +140,7 @@ impl Handle {
     /// [`WishError`], when as many rooms are read as may be.
     pub async fn subscribe(&self, room: &RoomName, reading: Reading) -> Result<(), WishError> {
         let (room, reading) = (room.clone(), Box::new(reading));
-        self.call(|reply| Command::Subscribe {
-            room,
-            reading,
-            reply,
-        })
-        .await?
+        self.call(|reply| Command::Subscribe { room, reading, reply }).await?
     }
 
     /// Stops reading a room.
@@ -191,8 +149,7 @@ impl Handle {
     /// [`WishError`], when too much waits to be sent.
     pub async fn unsubscribe(&self, room: &RoomName) -> Result<(), WishError> {
         let room = room.clone();
-        self.call(|reply| Command::Unsubscribe { room, reply })
-            .await?
+        self.call(|reply| Command::Unsubscribe { room, reply }).await?
     }
 
     /// Tells those who are present, if there is a connection. `data` is `Struct` bytes.
@@ -201,13 +158,7 @@ impl Handle {
     /// [`WishError::NotConnected`]: a signal is worth nothing later.
     pub async fn signal(&self, room: &RoomName, kind: &str, data: Bytes) -> Result<(), WishError> {
         let (room, kind) = (room.clone(), kind.to_owned());
-        self.call(|reply| Command::Signal {
-            room,
-            kind,
-            data,
-            reply,
-        })
-        .await?
+        self.call(|reply| Command::Signal { room, kind, data, reply }).await?
     }
 
     /// Everything up to `seq` has been read.
@@ -216,8 +167,7 @@ impl Handle {
     /// [`WishError`], when too much waits to be sent.
     pub async fn mark(&self, room: &RoomName, seq: Seq) -> Result<(), WishError> {
         let room = room.clone();
-        self.call(|reply| Command::Mark { room, seq, reply })
-            .await?
+        self.call(|reply| Command::Mark { room, seq, reply }).await?
     }
 
     /// A page of a room.
@@ -226,28 +176,11 @@ impl Handle {
     /// [`RequestError`]: it was not taken, was refused, or cannot be read.
     pub async fn history(&self, room: &RoomName, ask: HistoryAsk) -> Result<History, RequestError> {
         let asked = room.clone();
-        let command = |reply| Command::History {
-            room: asked,
-            ask,
-            reply,
-        };
+        let command = |reply| Command::History { room: asked, ask, reply };
         let (log, page) = self.call(command).await??;
         let posts = crate::posts(room, &page).map_err(|e| RequestError::Unreadable(e.message))?;
-        let Page {
-            first,
-            more,
-            as_of,
-            mine,
-            ..
-        } = *page;
-        Ok(History {
-            log,
-            posts,
-            first,
-            more,
-            as_of,
-            mine,
-        })
+        let Page { first, more, as_of, mine, .. } = *page;
+        Ok(History { log, posts, first, more, as_of, mine })
     }
 
     /// Many rooms at a glance: those that answered, and those that did not.
@@ -259,9 +192,7 @@ impl Handle {
         &self,
         rooms: Vec<RoomName>,
     ) -> Result<(Vec<(RoomName, Summary)>, Vec<(RoomName, Refusal)>), RequestError> {
-        Ok(self
-            .call(|reply| Command::Summaries { rooms, reply })
-            .await??)
+        Ok(self.call(|reply| Command::Summaries { rooms, reply }).await??)
     }
 
     /// A fresh token, for now and for every reconnect; whether it was taken is told by [`Events`].
@@ -269,13 +200,8 @@ impl Handle {
     /// # Errors
     /// [`WishError::Over`].
     pub async fn authenticate(&self, token: impl Into<String>) -> Result<(), WishError> {
-        let command = Command::Authenticate {
-            token: token.into(),
-        };
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| WishError::Over)
+        let command = Command::Authenticate { token: token.into() };
+        self.commands.send(command).await.map_err(|_| WishError::Over)
     }
 
     /// Leaves for good. What is not acknowledged is given up: wait for it first.
@@ -285,10 +211,7 @@ impl Handle {
 
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, WishError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| WishError::Over)?;
+        self.commands.send(command(reply)).await.map_err(|_| WishError::Over)?;
         answer.await.map_err(|_| WishError::Over)
     }
 }

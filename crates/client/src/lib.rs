@@ -67,8 +67,5 @@ pub use task::{connect, start};
 /// # Errors
 /// [`wire::codec::Unreadable`], when a server of a later contract wrote what cannot be read.
 pub fn posts(room: &RoomName, page: &Page) -> Result<Vec<Message>, wire::codec::Unreadable> {
-    page.posts
-        .iter()
-        .map(|post| wire::codec::post(room, post))
-        .collect()
+    page.posts.iter().map(|post| wire::codec::post(room, post)).collect()
 }

@@ -93,13 +93,7 @@ impl Task {
     }
 
     async fn step(&mut self) -> Step {
-        let Task {
-            connection,
-            inbox,
-            outbox,
-            waiting,
-            ..
-        } = self;
+        let Task { connection, inbox, outbox, waiting, .. } = self;
         tokio::select! {
             command = inbox.recv() => Step::Command(command),
             event = connection.next(), if waiting.is_none() => Step::Event(event),
@@ -137,37 +131,21 @@ impl Task {
         let now = self.connection.now();
         let client = self.connection.client();
         match command {
-            Command::Publish {
-                room,
-                content,
-                reply,
-            } => {
+            Command::Publish { room, content, reply } => {
                 let sent = client.publish(&room, *content).map(|id| {
                     let (outcome, receiver) = oneshot::channel();
                     self.publishes.insert(id.clone(), outcome);
-                    Sent {
-                        id,
-                        outcome: receiver,
-                    }
+                    Sent { id, outcome: receiver }
                 });
                 let _ = reply.send(sent);
             }
-            Command::Subscribe {
-                room,
-                reading,
-                reply,
-            } => {
+            Command::Subscribe { room, reading, reply } => {
                 let _ = reply.send(client.subscribe(&room, *reading));
             }
             Command::Unsubscribe { room, reply } => {
                 let _ = reply.send(client.unsubscribe(&room));
             }
-            Command::Signal {
-                room,
-                kind,
-                data,
-                reply,
-            } => {
+            Command::Signal { room, kind, data, reply } => {
                 let _ = reply.send(client.signal(&room, &kind, data));
             }
             Command::Mark { room, seq, reply } => {
@@ -202,28 +180,19 @@ impl Task {
                 waiter.map(|waiter| waiter.send(Err(not)));
                 None
             }
-            Event::History {
-                ticket, log, page, ..
-            } => {
+            Event::History { ticket, log, page, .. } => {
                 if let Some(Request::History(reply)) = self.requests.remove(&ticket) {
                     let _ = reply.send(Ok((log, page)));
                 }
                 None
             }
-            Event::Summaries {
-                ticket,
-                rooms,
-                refused,
-            } => {
+            Event::Summaries { ticket, rooms, refused } => {
                 if let Some(Request::Summaries(reply)) = self.requests.remove(&ticket) {
                     let _ = reply.send(Ok((rooms, refused)));
                 }
                 None
             }
-            Event::Refused {
-                ticket: Some(ticket),
-                refusal,
-            } => {
+            Event::Refused { ticket: Some(ticket), refusal } => {
                 match self.requests.remove(&ticket) {
                     Some(Request::History(reply)) => {
                         drop(reply.send(Err(Failed::Refused(refusal))))

@@ -18,10 +18,7 @@ pub(crate) enum Transport {
 
 /// What came in.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "handed on at once; nearly all of them are frames"
-)]
+#[allow(clippy::large_enum_variant, reason = "handed on at once; nearly all of them are frames")]
 pub enum Received {
     /// A frame.
     Frame(FromServer),

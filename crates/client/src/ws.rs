@@ -56,19 +56,13 @@ impl Socket {
     }
 
     /// Whether a frame can be taken now; `Err` means that the connection is gone.
-    #[allow(
-        clippy::result_unit_err,
-        reason = "why it is gone is told by poll_receive"
-    )]
+    #[allow(clippy::result_unit_err, reason = "why it is gone is told by poll_receive")]
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         Pin::new(&mut self.stream).poll_ready(cx).map_err(drop)
     }
 
     /// Takes a frame; only after `poll_ready`.
-    #[allow(
-        clippy::result_unit_err,
-        reason = "why it is gone is told by poll_receive"
-    )]
+    #[allow(clippy::result_unit_err, reason = "why it is gone is told by poll_receive")]
     pub fn start_send(&mut self, frame: &ClientFrame) -> Result<(), ()> {
         let mut bytes = Vec::new();
         wire::codec::encode_client(self.encoding, frame, &mut bytes);
@@ -80,10 +74,7 @@ impl Socket {
     }
 
     /// Puts what was taken on its way.
-    #[allow(
-        clippy::result_unit_err,
-        reason = "why it is gone is told by poll_receive"
-    )]
+    #[allow(clippy::result_unit_err, reason = "why it is gone is told by poll_receive")]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         Pin::new(&mut self.stream).poll_flush(cx).map_err(drop)
     }

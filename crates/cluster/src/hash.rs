@@ -23,9 +23,9 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// FNV-1a over `bytes`.
 pub(crate) fn fnv1a64(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    bytes.into_iter().fold(FNV_OFFSET, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
-    })
+    bytes
+        .into_iter()
+        .fold(FNV_OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
 }
 
 /// The slot of `room` among `slots` slots: `fnv1a64(name) mod slots`. `slots` is at least 1.
@@ -48,18 +48,11 @@ mod tests {
 
     #[test]
     fn rooms_keep_their_slots_for_ever() {
-        for (room, of_1024, of_7) in [
-            ("a", 140, 5),
-            ("foobar", 1000, 6),
-            ("team:ops", 386, 3),
-            ("dm:7", 821, 6),
-        ] {
+        for (room, of_1024, of_7) in
+            [("a", 140, 5), ("foobar", 1000, 6), ("team:ops", 386, 3), ("dm:7", 821, 6)]
+        {
             let room = RoomName::new(room).expect("valid");
-            assert_eq!(
-                (slot_of(&room, 1024), slot_of(&room, 7)),
-                (of_1024, of_7),
-                "{room}"
-            );
+            assert_eq!((slot_of(&room, 1024), slot_of(&room, 7)), (of_1024, of_7), "{room}");
         }
     }
 
@@ -70,9 +63,6 @@ mod tests {
             let room = RoomName::new(&format!("team:{number}")).expect("valid");
             counts[slot_of(&room, 64) as usize] += 1;
         }
-        assert!(
-            counts.iter().all(|c| (800..1_200).contains(c)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|c| (800..1_200).contains(c)), "{counts:?}");
     }
 }

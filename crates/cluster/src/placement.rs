@@ -40,29 +40,19 @@ pub fn rank(slot: SlotNo, candidates: &[Candidate]) -> Vec<&Candidate> {
 /// [`LOAD_SLACK_PERCENT`]; the first of all if nobody does. `None` without candidates.
 #[must_use]
 pub fn place(slot: SlotNo, slots: u32, candidates: &[Candidate]) -> Option<&NodeId> {
-    let weights: u64 = candidates
-        .iter()
-        .map(|candidate| u64::from(candidate.weight))
-        .sum();
+    let weights: u64 = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
     let ranked = rank(slot, candidates);
     let below_cap = |candidate: &&&Candidate| {
         let share = u64::from(slots) * u64::from(candidate.weight) * (100 + LOAD_SLACK_PERCENT);
         u64::from(candidate.slots_owned) < share.div_ceil(100 * weights.max(1))
     };
-    ranked
-        .iter()
-        .find(below_cap)
-        .or(ranked.first())
-        .map(|candidate| &candidate.id)
+    ranked.iter().find(below_cap).or(ranked.first()).map(|candidate| &candidate.id)
 }
 
 /// Weighted rendezvous: `-weight / ln(u)`, `u` uniform in (0, 1) by the hash of slot and node. Raising
 /// one node's weight moves slots to it and between no others.
 fn score(slot: SlotNo, candidate: &Candidate) -> f64 {
-    let bytes = slot
-        .to_be_bytes()
-        .into_iter()
-        .chain(candidate.id.as_str().bytes());
+    let bytes = slot.to_be_bytes().into_iter().chain(candidate.id.as_str().bytes());
     let uniform = ((mix(fnv1a64(bytes)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
     -f64::from(candidate.weight) / uniform.ln()
 }
@@ -94,10 +84,7 @@ mod tests {
         let mut counts = vec![0; candidates.len()];
         for slot in 0..SLOTS {
             let owner = &rank(slot, candidates)[0].id;
-            let index = candidates
-                .iter()
-                .position(|c| c.id == *owner)
-                .expect("one of them");
+            let index = candidates.iter().position(|c| c.id == *owner).expect("one of them");
             counts[index] += 1;
         }
         counts
@@ -106,10 +93,7 @@ mod tests {
     #[test]
     fn slots_follow_the_weights() {
         let counts = counts(&nodes(&[1, 1, 2, 0]));
-        assert!(
-            (200..312).contains(&counts[0]) && (200..312).contains(&counts[1]),
-            "{counts:?}"
-        );
+        assert!((200..312).contains(&counts[0]) && (200..312).contains(&counts[1]), "{counts:?}");
         assert!((440..584).contains(&counts[2]), "{counts:?}");
         assert_eq!(counts[3], 0);
     }
@@ -131,16 +115,11 @@ mod tests {
         let mut candidates = nodes(&[1, 1]);
         let first = rank(5, &candidates)[0].id.clone();
         let load = |candidates: &mut Vec<Candidate>, id: &NodeId| {
-            let full = candidates
-                .iter_mut()
-                .find(|c| c.id == *id)
-                .expect("one of them");
+            let full = candidates.iter_mut().find(|c| c.id == *id).expect("one of them");
             full.slots_owned = 640;
         };
         load(&mut candidates, &first);
-        let second = place(5, SLOTS, &candidates)
-            .expect("two candidates")
-            .clone();
+        let second = place(5, SLOTS, &candidates).expect("two candidates").clone();
         assert_ne!(second, first);
         load(&mut candidates, &second);
         assert_eq!(place(5, SLOTS, &candidates), Some(&first));

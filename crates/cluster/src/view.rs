@@ -48,11 +48,7 @@ impl View {
     /// A view without nodes, of a cluster with `slots` slots.
     #[must_use]
     pub fn empty(slots: u32) -> View {
-        View {
-            version: 0,
-            nodes: BTreeMap::new(),
-            slots: vec![None; slots as usize],
-        }
+        View { version: 0, nodes: BTreeMap::new(), slots: vec![None; slots as usize] }
     }
 
     /// How many slots the cluster has.
@@ -71,11 +67,7 @@ impl View {
     #[must_use]
     pub fn route(&self, room: &RoomName) -> (SlotNo, Option<&Node>) {
         let slot = slot_of(room, self.slot_count());
-        (
-            slot,
-            self.slot(slot)
-                .and_then(|record| self.nodes.get(&record.owner)),
-        )
+        (slot, self.slot(slot).and_then(|record| self.nodes.get(&record.owner)))
     }
 }
 
@@ -91,19 +83,11 @@ mod tests {
         assert_eq!(view.route(&room).1, None, "nobody has owned it");
 
         let slot = view.route(&room).0;
-        view.slots[slot as usize] = Some(SlotRecord {
-            owner: owner.clone(),
-            epoch: 1,
-            revision: 1,
-        });
+        view.slots[slot as usize] =
+            Some(SlotRecord { owner: owner.clone(), epoch: 1, revision: 1 });
         assert_eq!(view.route(&room).1, None, "its owner is not alive");
 
-        let node = Node {
-            id: owner.clone(),
-            endpoint: String::new(),
-            weight: 1,
-            draining: false,
-        };
+        let node = Node { id: owner.clone(), endpoint: String::new(), weight: 1, draining: false };
         view.nodes.insert(owner, node.clone());
         assert_eq!(view.route(&room), (slot, Some(&node)));
     }

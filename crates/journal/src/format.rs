@@ -93,13 +93,7 @@ impl RoomRow {
         let head = &self.head;
         let mut out = Vec::new();
         put_number(&mut out, u64::from(self.slot));
-        for number in [
-            head.first,
-            head.head,
-            head.ordinal,
-            head.at_ms,
-            head.first_ordinal,
-        ] {
+        for number in [head.first, head.head, head.ordinal, head.at_ms, head.first_ordinal] {
             put_number(&mut out, number);
         }
         put_text(&mut out, head.log.as_str());
@@ -115,17 +109,7 @@ impl RoomRow {
         let at_ms = number(rest)?;
         let first_ordinal = number(rest)?;
         let log = LogId::new(text(rest)?).ok()?;
-        Some(RoomRow {
-            slot,
-            head: RoomHead {
-                log,
-                first,
-                head,
-                ordinal,
-                at_ms,
-                first_ordinal,
-            },
-        })
+        Some(RoomRow { slot, head: RoomHead { log, first, head, ordinal, at_ms, first_ordinal } })
     }
 }
 
@@ -141,13 +125,7 @@ pub(crate) fn encode_header(record: &Record) -> Vec<u8> {
     }
     out.push(record.kind as u8);
     out.push(flags);
-    for number in [
-        record.ordinal,
-        record.slot_pos,
-        record.at_ms,
-        record.fence,
-        record.target,
-    ] {
+    for number in [record.ordinal, record.slot_pos, record.at_ms, record.fence, record.target] {
         put_number(&mut out, number);
     }
     out.extend(record.digest.0.to_le_bytes());
@@ -287,18 +265,12 @@ mod tests {
     #[test]
     fn a_flipped_bit_or_another_key_reads_as_corrupt() {
         let row = seal(b"key", b"body");
-        assert_eq!(
-            open(b"key", &row.clone().into()),
-            Ok(Bytes::from_static(b"body"))
-        );
+        assert_eq!(open(b"key", &row.clone().into()), Ok(Bytes::from_static(b"body")));
         assert!(open(b"kez", &row.clone().into()).is_err());
         for at in 0..row.len() {
             let mut bad = row.clone();
             bad[at] ^= 0x10;
-            assert!(
-                matches!(open(b"key", &bad.into()), Err(ReadError::Corrupt(_))),
-                "byte {at}"
-            );
+            assert!(matches!(open(b"key", &bad.into()), Err(ReadError::Corrupt(_))), "byte {at}");
         }
     }
 
@@ -309,12 +281,7 @@ mod tests {
             put_number(&mut bytes, value);
             assert_eq!(number(&mut &bytes[..]), Some(value));
         }
-        let slot = SlotRow {
-            epoch: 9,
-            nonce: u64::MAX,
-            fence: 3,
-            slot_pos: 70_000,
-        };
+        let slot = SlotRow { epoch: 9, nonce: u64::MAX, fence: 3, slot_pos: 70_000 };
         assert_eq!(SlotRow::decode(&slot.encode()), Some(slot));
     }
 }

@@ -47,12 +47,7 @@ pub(crate) struct Appended {
 
 impl Judge {
     pub(crate) fn new(slots: SlotNo, bytes_max: usize) -> Judge {
-        Judge {
-            slots,
-            bytes_max,
-            claims: HashMap::new(),
-            rooms: Recent::new(ROOMS_KEPT),
-        }
+        Judge { slots, bytes_max, claims: HashMap::new(), rooms: Recent::new(ROOMS_KEPT) }
     }
 
     /// Drops every claim and everything that was judged but may not have been committed.
@@ -77,25 +72,14 @@ impl Judge {
         }
         let row = match self.claims.get(&slot) {
             Some(row) => *row,
-            None => read::slot_row(view, slot)
-                .map_err(claim_unread)?
-                .unwrap_or_default(),
+            None => read::slot_row(view, slot).map_err(claim_unread)?.unwrap_or_default(),
         };
         if epoch < row.epoch || (row.fence > 0 && epoch == row.epoch && nonce != row.nonce) {
             return Err(ClaimError::Refused { epoch: row.epoch });
         }
-        let claimed = SlotRow {
-            epoch,
-            nonce,
-            fence: row.fence + 1,
-            ..row
-        };
+        let claimed = SlotRow { epoch, nonce, fence: row.fence + 1, ..row };
         self.put_slot(slot, claimed, out);
-        Ok(Claimed {
-            old_fence: row.fence,
-            fence: claimed.fence,
-            slot_pos: row.slot_pos,
-        })
+        Ok(Claimed { old_fence: row.fence, fence: claimed.fence, slot_pos: row.slot_pos })
     }
 
     pub(crate) fn append(
@@ -107,15 +91,8 @@ impl Judge {
         out: &mut Vec<Write>,
     ) -> Appended {
         let Some(mut row) = self.claimed(slot, fence) else {
-            let results = batch
-                .rooms
-                .iter()
-                .map(|_| Err(AppendError::Fenced))
-                .collect();
-            return Appended {
-                results,
-                erases: false,
-            };
+            let results = batch.rooms.iter().map(|_| Err(AppendError::Fenced)).collect();
+            return Appended { results, erases: false };
         };
         let mut erases = false;
         let before = row.slot_pos;
@@ -161,9 +138,8 @@ impl Judge {
         if first <= row.head.first {
             return Ok(());
         }
-        row.head.first_ordinal = read::header(view, room, first - 1)
-            .map_err(append_unread)?
-            .ordinal;
+        row.head.first_ordinal =
+            read::header(view, room, first - 1).map_err(append_unread)?.ordinal;
         row.head.first = first;
         self.put_room(room, row, out);
         Ok(())
@@ -171,10 +147,7 @@ impl Judge {
 
     /// The row of a slot that was claimed through this judge under this fence.
     pub(crate) fn claimed(&self, slot: SlotNo, fence: Fence) -> Option<SlotRow> {
-        self.claims
-            .get(&slot)
-            .copied()
-            .filter(|row| row.fence == fence)
+        self.claims.get(&slot).copied().filter(|row| row.fence == fence)
     }
 
     /// Every slot's fence.
@@ -218,9 +191,7 @@ impl Judge {
             });
         }
         if out[start..].iter().map(Write::bytes).sum::<usize>() > self.bytes_max {
-            return Err(AppendError::TooLarge {
-                bytes_max: self.bytes_max,
-            });
+            return Err(AppendError::TooLarge { bytes_max: self.bytes_max });
         }
         if born {
             let key = keys::slot_room(slot, &part.room);
@@ -262,20 +233,13 @@ pub(crate) fn sweep(view: &dyn View, room: &RoomName) -> Result<Vec<Write>, Read
     let Some(row) = read::room_row(view, room)? else {
         return Ok(Vec::new());
     };
-    let RoomHead {
-        first,
-        first_ordinal,
-        ..
-    } = row.head;
+    let RoomHead { first, first_ordinal, .. } = row.head;
     let ranges = [
         (Space::Log, keys::payloads(room, 0..first)),
         (Space::Index, keys::headers(room, 0..first)),
         (Space::Index, keys::ordinals(room, 0..first_ordinal + 1)),
         // An entry's target lies below it: this covers the entries that go, too.
-        (
-            Space::Index,
-            keys::target(room, 1, 0)..keys::target(room, first, 0),
-        ),
+        (Space::Index, keys::target(room, 1, 0)..keys::target(room, first, 0)),
         (Space::State, keys::folds(room, 0..first)),
         (Space::State, keys::reactions(room, 0..first)),
     ];
@@ -301,9 +265,7 @@ fn unborn(slot: SlotNo, part: &RoomBatch) -> RoomRow {
 
 /// Whether the part goes on where the room and the slot stand; answers the slot's new last place.
 fn continues(row: &RoomRow, slot_pos: u64, part: &RoomBatch) -> Result<u64, AppendError> {
-    let conflict = || AppendError::SequenceConflict {
-        expected: row.head.head + 1,
-    };
+    let conflict = || AppendError::SequenceConflict { expected: row.head.head + 1 };
     let (mut seq, mut ordinal, mut pos) = (row.head.head, row.head.ordinal, slot_pos);
     let unnamed = part.log.is_none() && !part.records.is_empty();
     if part.log != row.head.log || unnamed {
@@ -322,11 +284,7 @@ fn continues(row: &RoomRow, slot_pos: u64, part: &RoomBatch) -> Result<u64, Appe
         }
         (seq, ordinal, pos) = (record.seq, record.ordinal, record.slot_pos);
     }
-    if part
-        .erasures
-        .iter()
-        .any(|erasure| erasure.seq > seq || erasure.seq == 0)
-    {
+    if part.erasures.iter().any(|erasure| erasure.seq > seq || erasure.seq == 0) {
         return Err(conflict());
     }
     Ok(pos)
@@ -388,9 +346,7 @@ fn erase(
 }
 
 fn misplaced(room: &RoomName, stored: SlotNo, asked: SlotNo) -> AppendError {
-    AppendError::Corrupt(format!(
-        "{room} was born in slot {stored}, not in slot {asked}"
-    ))
+    AppendError::Corrupt(format!("{room} was born in slot {stored}, not in slot {asked}"))
 }
 
 fn append_unread(error: ReadError) -> AppendError {

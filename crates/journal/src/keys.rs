@@ -61,10 +61,7 @@ pub(crate) fn ordinals(room: &RoomName, ordinals: Range<u64>) -> Range<Vec<u8>> 
 
 /// `Index`: the entry `seq` speaks of the post `target`.
 pub(crate) fn target(room: &RoomName, target: Seq, seq: Seq) -> Vec<u8> {
-    of_room(
-        room,
-        &[&[TARGET], &target.to_be_bytes(), &seq.to_be_bytes()],
-    )
+    of_room(room, &[&[TARGET], &target.to_be_bytes(), &seq.to_be_bytes()])
 }
 
 /// `State`: a small value.
@@ -74,13 +71,7 @@ pub(crate) fn state(room: &RoomName, key: &StateKey) -> Vec<u8> {
         StateKey::Fold(seq) => of_room(room, &[&[FOLD], &seq.to_be_bytes()]),
         StateKey::Reaction(seq, user, key) => of_room(
             room,
-            &[
-                &[REACTION],
-                &seq.to_be_bytes(),
-                user.as_str().as_bytes(),
-                &[0],
-                key.as_bytes(),
-            ],
+            &[&[REACTION], &seq.to_be_bytes(), user.as_str().as_bytes(), &[0], key.as_bytes()],
         ),
     }
 }
@@ -99,15 +90,7 @@ pub(crate) fn reactions(room: &RoomName, seqs: Range<Seq>) -> Range<Vec<u8>> {
 /// `State`: one user's standing reactions to a post; what follows the range's start is the key.
 pub(crate) fn reactions_of(room: &RoomName, seq: Seq, user: &UserId) -> Range<Vec<u8>> {
     let at = |end: u8| {
-        of_room(
-            room,
-            &[
-                &[REACTION],
-                &seq.to_be_bytes(),
-                user.as_str().as_bytes(),
-                &[end],
-            ],
-        )
+        of_room(room, &[&[REACTION], &seq.to_be_bytes(), user.as_str().as_bytes(), &[end]])
     };
     at(0)..at(1)
 }
@@ -161,19 +144,12 @@ pub(crate) fn slots() -> Range<Vec<u8>> {
 
 /// The slot of a key made by [`slot`].
 pub(crate) fn slot_of(key: &[u8]) -> Option<SlotNo> {
-    Some(SlotNo::from_be_bytes(
-        key.strip_prefix(&[SLOT])?.try_into().ok()?,
-    ))
+    Some(SlotNo::from_be_bytes(key.strip_prefix(&[SLOT])?.try_into().ok()?))
 }
 
 /// `Meta`: a room was born in this slot.
 pub(crate) fn slot_room(slot: SlotNo, room: &RoomName) -> Vec<u8> {
-    [
-        &[SLOT_ROOM][..],
-        &slot.to_be_bytes(),
-        room.as_str().as_bytes(),
-    ]
-    .concat()
+    [&[SLOT_ROOM][..], &slot.to_be_bytes(), room.as_str().as_bytes()].concat()
 }
 
 /// `Meta`: rooms of this slot behind this one.

@@ -95,10 +95,7 @@ impl Memory {
             in_flight: Vec::new(),
             rows_read: 0,
         };
-        Memory {
-            inner: Arc::new(Mutex::new(inner)),
-            gate: Arc::default(),
-        }
+        Memory { inner: Arc::new(Mutex::new(inner)), gate: Arc::default() }
     }
 
     /// The next append or claim fails like this; several faults wait in order.
@@ -138,11 +135,7 @@ impl Memory {
             Damage::Flipped => {
                 if let Some(row) = spaces[Space::Log as usize].get_mut(&payload) {
                     let mut bytes = row.to_vec();
-                    bytes
-                        .iter_mut()
-                        .next_back()
-                        .into_iter()
-                        .for_each(|byte| *byte ^= 1);
+                    bytes.iter_mut().next_back().into_iter().for_each(|byte| *byte ^= 1);
                     *row = bytes.into();
                 }
             }
@@ -188,11 +181,7 @@ impl Memory {
 impl Inner {
     /// The fault that is due, if any.
     fn fault(&mut self) -> Option<Fault> {
-        if self.writable {
-            self.faults.pop_front()
-        } else {
-            Some(Fault::NoSpace)
-        }
+        if self.writable { self.faults.pop_front() } else { Some(Fault::NoSpace) }
     }
 
     fn claim(&mut self, slot: SlotNo, epoch: Epoch, nonce: u64) -> Result<Claimed, ClaimError> {
@@ -203,9 +192,7 @@ impl Inner {
             _ => {}
         }
         let mut writes = Vec::new();
-        let claimed = self
-            .judge
-            .claim(&self.rows, slot, epoch, nonce, &mut writes)?;
+        let claimed = self.judge.claim(&self.rows, slot, epoch, nonce, &mut writes)?;
         self.settle(fault, writes).map_err(ClaimError::Unknown)?;
         Ok(claimed)
     }
@@ -224,9 +211,7 @@ impl Inner {
             _ => {}
         }
         let mut writes = Vec::new();
-        let appended = self
-            .judge
-            .append(&self.rows, slot, fence, batch, &mut writes);
+        let appended = self.judge.append(&self.rows, slot, fence, batch, &mut writes);
         match self.settle(fault, writes) {
             Ok(()) => appended.results,
             Err(why) => appended
@@ -245,8 +230,7 @@ impl Inner {
         first: Seq,
     ) -> Result<(), AppendError> {
         let mut writes = Vec::new();
-        self.judge
-            .trim(&self.rows, slot, fence, room, first, &mut writes)?;
+        self.judge.trim(&self.rows, slot, fence, room, first, &mut writes)?;
         while !writes.is_empty() {
             self.rows.apply(std::mem::take(&mut writes));
             writes = judge::sweep(&self.rows, room).unwrap_or_default();
@@ -294,14 +278,10 @@ impl View for Rows {
         if range.start >= range.end {
             return Box::new(std::iter::empty());
         }
-        Box::new(
-            self.spaces[space as usize]
-                .range(range)
-                .map(|(key, value)| {
-                    self.read.set(self.read.get() + 1);
-                    Ok((Bytes::copy_from_slice(key), value.clone()))
-                }),
-        )
+        Box::new(self.spaces[space as usize].range(range).map(|(key, value)| {
+            self.read.set(self.read.get() + 1);
+            Ok((Bytes::copy_from_slice(key), value.clone()))
+        }))
     }
 }
 
@@ -325,10 +305,7 @@ impl Journal for Memory {
         {
             let mut inner = self.lock();
             let append = (slot, fence);
-            debug_assert!(
-                !inner.in_flight.contains(&append),
-                "slot {slot}: two appends in flight"
-            );
+            debug_assert!(!inner.in_flight.contains(&append), "slot {slot}: two appends in flight");
             inner.in_flight.push(append);
         }
         // A task of its own: dropping the answer must not undo what was handed over.
@@ -417,9 +394,8 @@ impl Journal for Memory {
 
     fn verify(&self, fences: &[(SlotNo, Fence)]) -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>> {
         let inner = self.lock();
-        let superseded = fences
-            .iter()
-            .filter(|(slot, fence)| inner.judge.claimed(*slot, *fence).is_none());
+        let superseded =
+            fences.iter().filter(|(slot, fence)| inner.judge.claimed(*slot, *fence).is_none());
         let slots = superseded.map(|(slot, _)| *slot).collect();
         let answer = inner.reads_fail.clone().map_or(Ok(slots), Err);
         std::future::ready(answer).boxed()

@@ -19,11 +19,7 @@ impl Subject for InMemory {
     }
 
     fn break_next_commit(&mut self, applied: bool) {
-        self.0.fail_next(if applied {
-            Fault::UnknownApplied
-        } else {
-            Fault::UnknownLost
-        });
+        self.0.fail_next(if applied { Fault::UnknownApplied } else { Fault::UnknownLost });
     }
 
     fn rows_read(&self) -> Option<u64> {
@@ -49,10 +45,7 @@ async fn ordered_faults_come_in_order_and_then_no_more() {
         };
         memory.append(0, claimed.fence, model::Batch { rooms: vec![part] })
     };
-    assert!(matches!(
-        append().await[..],
-        [Err(AppendError::Unavailable(_))]
-    ));
+    assert!(matches!(append().await[..], [Err(AppendError::Unavailable(_))]));
     assert_eq!(append().await, vec![Err(AppendError::NoSpace)]);
     assert_eq!(append().await, vec![Ok(())]);
     memory.set_full(true);
@@ -81,14 +74,10 @@ async fn a_trim_of_everything_leaves_no_row_of_an_entry() {
     let lobby = room("lobby");
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
     for target in (1..40).step_by(2) {
-        let mut part = owner
-            .part(&lobby, vec![post("x"), about(ContentKind::Edit, target)])
-            .await;
+        let mut part = owner.part(&lobby, vec![post("x"), about(ContentKind::Edit, target)]).await;
         let reaction = StateKey::Reaction(target, user("ann"), "x".into());
-        part.states = vec![
-            (StateKey::Fold(target), Some(Bytes::new())),
-            (reaction, Some(Bytes::new())),
-        ];
+        part.states =
+            vec![(StateKey::Fold(target), Some(Bytes::new())), (reaction, Some(Bytes::new()))];
         assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
     }
     assert!(memory.rows() > 100);
@@ -104,50 +93,17 @@ async fn damage_is_told_by_every_read_that_meets_it_and_by_no_other() {
         let journal: Arc<dyn Journal> = Arc::new(memory.clone());
         let lobby = room("lobby");
         let mut owner = Owner::claim(&journal, 0, 1, 1).await;
-        owner
-            .write(&lobby, (0..9).map(|_| post("x")).collect())
-            .await;
+        owner.write(&lobby, (0..9).map(|_| post("x")).collect()).await;
         memory.damage(&lobby, 5, damage);
         let corrupt = |error| matches!(error, Some(ReadError::Corrupt(_)));
-        assert!(
-            corrupt(journal.range(&lobby, 3, 4, 99).await.err()),
-            "{damage:?}"
-        );
-        assert!(
-            corrupt(journal.range_back(&lobby, 7, 4, 99).await.err()),
-            "{damage:?}"
-        );
-        let around = journal
-            .page(&lobby, HistoryAnchor::Around(5), 3, 99, None)
-            .await;
+        assert!(corrupt(journal.range(&lobby, 3, 4, 99).await.err()), "{damage:?}");
+        assert!(corrupt(journal.range_back(&lobby, 7, 4, 99).await.err()), "{damage:?}");
+        let around = journal.page(&lobby, HistoryAnchor::Around(5), 3, 99, None).await;
         assert!(corrupt(around.err()), "{damage:?}");
         let ids = journal.ids(&lobby, 1, 9).await;
-        assert_eq!(
-            corrupt(ids.err()),
-            damage == Damage::Lost,
-            "ids read no payload"
-        );
-        assert_eq!(
-            journal
-                .range(&lobby, 1, 4, 99)
-                .await
-                .expect("untouched")
-                .len(),
-            4
-        );
-        assert_eq!(
-            journal
-                .range_back(&lobby, 10, 4, 99)
-                .await
-                .expect("untouched")
-                .len(),
-            4
-        );
-        assert!(
-            journal
-                .page(&lobby, HistoryAnchor::Newest, 4, 99, None)
-                .await
-                .is_ok()
-        );
+        assert_eq!(corrupt(ids.err()), damage == Damage::Lost, "ids read no payload");
+        assert_eq!(journal.range(&lobby, 1, 4, 99).await.expect("untouched").len(), 4);
+        assert_eq!(journal.range_back(&lobby, 10, 4, 99).await.expect("untouched").len(), 4);
+        assert!(journal.page(&lobby, HistoryAnchor::Newest, 4, 99, None).await.is_ok());
     }
 }

@@ -30,13 +30,7 @@ pub(crate) fn page(
     let Some(head) = read::head(view, room)? else {
         return Ok(None);
     };
-    let span = span(
-        view,
-        room,
-        &head,
-        anchor,
-        u64::from(limit.min(PAGE_POSTS_MAX)),
-    )?;
+    let span = span(view, room, &head, anchor, u64::from(limit.min(PAGE_POSTS_MAX)))?;
     let seqs = seqs(view, room, &span.ordinals)?;
     let mut posts = posts(view, room, &seqs)?;
     let kept = within(&posts, span.grow, bytes_max);
@@ -53,12 +47,7 @@ pub(crate) fn page(
         Some(user) => mine(view, room, &posts, &folds, user)?,
         None => Vec::new(),
     };
-    Ok(Some(PageRead {
-        head,
-        posts: posts.into_iter().zip(folds).collect(),
-        more,
-        mine,
-    }))
+    Ok(Some(PageRead { head, posts: posts.into_iter().zip(folds).collect(), more, mine }))
 }
 
 /// From which end a page is filled, so that a bound on bytes cuts the other one.
@@ -86,11 +75,7 @@ fn span(
     let (lowest, highest) = (head.first_ordinal + 1, head.ordinal);
     let down_from = |top: u64| {
         let bottom = (top + 1).saturating_sub(limit).max(lowest);
-        Span {
-            ordinals: bottom..=top,
-            more: bottom > lowest && top >= lowest,
-            grow: Grow::Down,
-        }
+        Span { ordinals: bottom..=top, more: bottom > lowest && top >= lowest, grow: Grow::Down }
     };
     Ok(match anchor {
         HistoryAnchor::Newest => down_from(highest),
@@ -100,11 +85,7 @@ fn span(
         HistoryAnchor::After(seq) => {
             let bottom = posts_up_to(view, room, head, seq)? + 1;
             let top = (bottom + limit - 1).min(highest);
-            Span {
-                ordinals: bottom..=top,
-                more: top < highest,
-                grow: Grow::Up,
-            }
+            Span { ordinals: bottom..=top, more: top < highest, grow: Grow::Up }
         }
         HistoryAnchor::Around(seq) => {
             let pivot = posts_up_to(view, room, head, seq.saturating_sub(1))? + 1;
@@ -113,11 +94,7 @@ fn span(
             let top = (bottom + limit - 1).min(highest);
             let bottom = (top + 1).saturating_sub(limit).max(lowest);
             let grow = Grow::Outward((pivot.min(top).saturating_sub(bottom)) as usize);
-            Span {
-                ordinals: bottom..=top,
-                more: bottom > lowest,
-                grow,
-            }
+            Span { ordinals: bottom..=top, more: bottom > lowest, grow }
         }
     })
 }
@@ -161,16 +138,10 @@ fn posts(view: &dyn View, room: &RoomName, seqs: &[Seq]) -> Read<Vec<Record>> {
     };
     let entries = last.saturating_sub(*first) + 1;
     if entries > seqs.len() as u64 * SCAN_ENTRIES_PER_POST {
-        return seqs
-            .iter()
-            .map(|seq| read::record(view, room, *seq))
-            .collect();
+        return seqs.iter().map(|seq| read::record(view, room, *seq)).collect();
     }
     let records = read::range(view, room, *first, entries as usize, usize::MAX)?;
-    Ok(records
-        .into_iter()
-        .filter(|record| seqs.binary_search(&record.seq).is_ok())
-        .collect())
+    Ok(records.into_iter().filter(|record| seqs.binary_search(&record.seq).is_ok()).collect())
 }
 
 /// Which of the posts fit into `bytes_max`: a run of them, at least one.
@@ -208,9 +179,7 @@ fn folds(view: &dyn View, room: &RoomName, posts: &[Record]) -> Read<Vec<Option<
     let (Some(first), Some(last)) = (posts.first(), posts.last()) else {
         return Ok(Vec::new());
     };
-    let mut rows = view
-        .scan(Space::State, keys::folds(room, first.seq..last.seq + 1))
-        .peekable();
+    let mut rows = view.scan(Space::State, keys::folds(room, first.seq..last.seq + 1)).peekable();
     let mut folds = Vec::with_capacity(posts.len());
     for post in posts {
         let key = keys::state(room, &StateKey::Fold(post.seq));
@@ -248,9 +217,7 @@ fn mine(
             .scan(Space::State, range)
             .map(|row| {
                 let (key, _) = row?;
-                let text = key
-                    .get(prefix..)
-                    .and_then(|text| std::str::from_utf8(text).ok());
+                let text = key.get(prefix..).and_then(|text| std::str::from_utf8(text).ok());
                 Ok(text.ok_or_else(|| format::unreadable(&key))?.to_owned())
             })
             .collect::<Read<Vec<String>>>()?;

@@ -21,9 +21,7 @@ pub(crate) fn room_row(view: &dyn View, room: &RoomName) -> Read<Option<RoomRow>
         return Ok(None);
     };
     let body = format::open(&key, &row)?;
-    RoomRow::decode(&body)
-        .map(Some)
-        .ok_or_else(|| format::unreadable(&key))
+    RoomRow::decode(&body).map(Some).ok_or_else(|| format::unreadable(&key))
 }
 
 /// A slot's row; `None` if it was never claimed.
@@ -33,9 +31,7 @@ pub(crate) fn slot_row(view: &dyn View, slot: SlotNo) -> Read<Option<SlotRow>> {
         return Ok(None);
     };
     let body = format::open(&key, &row)?;
-    SlotRow::decode(&body)
-        .map(Some)
-        .ok_or_else(|| format::unreadable(&key))
+    SlotRow::decode(&body).map(Some).ok_or_else(|| format::unreadable(&key))
 }
 
 pub(crate) fn head(view: &dyn View, room: &RoomName) -> Read<Option<RoomHead>> {
@@ -45,9 +41,7 @@ pub(crate) fn head(view: &dyn View, room: &RoomName) -> Read<Option<RoomHead>> {
 /// One entry without its payload.
 pub(crate) fn header(view: &dyn View, room: &RoomName, seq: Seq) -> Read<Record> {
     let key = keys::header(room, seq);
-    let row = view
-        .get(Space::Index, &key)?
-        .ok_or_else(|| hole(room, seq))?;
+    let row = view.get(Space::Index, &key)?.ok_or_else(|| hole(room, seq))?;
     let body = format::open(&key, &row)?;
     format::decode_header(seq, &body).ok_or_else(|| format::unreadable(&key))
 }
@@ -57,10 +51,7 @@ pub(crate) fn record(view: &dyn View, room: &RoomName, seq: Seq) -> Read<Record>
     let header = header(view, room, seq)?;
     let key = keys::payload(room, seq);
     let row = view.get(Space::Log, &key)?.ok_or_else(|| hole(room, seq))?;
-    Ok(Record {
-        payload: format::open(&key, &row)?,
-        ..header
-    })
+    Ok(Record { payload: format::open(&key, &row)?, ..header })
 }
 
 pub(crate) fn hole(room: &RoomName, seq: Seq) -> ReadError {
@@ -81,9 +72,7 @@ pub(crate) fn range(
     if from < head.first {
         return Err(ReadError::Trimmed { first: head.first });
     }
-    let to = head
-        .head
-        .min(from.saturating_add(limit as u64 - u64::from(limit > 0)));
+    let to = head.head.min(from.saturating_add(limit as u64 - u64::from(limit > 0)));
     if from > to || limit == 0 {
         return Ok(Vec::new());
     }
@@ -120,12 +109,8 @@ pub(crate) fn range_back(
         return Ok(Vec::new());
     }
     let mut budget = Budget::new(bytes_max);
-    let mut payloads = view
-        .scan(Space::Log, keys::payloads(room, from..before))
-        .rev();
-    let mut headers = view
-        .scan(Space::Index, keys::headers(room, from..before))
-        .rev();
+    let mut payloads = view.scan(Space::Log, keys::payloads(room, from..before)).rev();
+    let mut headers = view.scan(Space::Index, keys::headers(room, from..before)).rev();
     let mut records = Vec::new();
     for seq in (from..before).rev() {
         let record = next_record(room, seq, headers.next(), payloads.next())?;
@@ -150,10 +135,7 @@ fn next_record(
     if keys::last_number(&key) != Some(seq) {
         return Err(hole(room, seq));
     }
-    Ok(Record {
-        payload: format::open(&key, &row)?,
-        ..header
-    })
+    Ok(Record { payload: format::open(&key, &row)?, ..header })
 }
 
 fn next_header(room: &RoomName, seq: Seq, row: Option<crate::store::Row>) -> Read<Record> {
@@ -178,9 +160,7 @@ pub(crate) fn ids(view: &dyn View, room: &RoomName, from: Seq, to: Seq) -> Read<
         return Ok(Vec::new());
     }
     let mut headers = view.scan(Space::Index, keys::headers(room, from..to + 1));
-    (from..=to)
-        .map(|seq| Ok(next_header(room, seq, headers.next())?.into()))
-        .collect()
+    (from..=to).map(|seq| Ok(next_header(room, seq, headers.next())?.into())).collect()
 }
 
 pub(crate) fn by_target(
@@ -207,9 +187,7 @@ pub(crate) fn by_target(
 
 pub(crate) fn state(view: &dyn View, room: &RoomName, key: &StateKey) -> Read<Option<Bytes>> {
     let key = keys::state(room, key);
-    view.get(Space::State, &key)?
-        .map(|row| format::open(&key, &row))
-        .transpose()
+    view.get(Space::State, &key)?.map(|row| format::open(&key, &row)).transpose()
 }
 
 pub(crate) fn states(
@@ -234,11 +212,7 @@ pub(crate) fn rooms(
         let (key, _) = row?;
         let room = keys::room_behind(&key, prefix).ok_or_else(|| format::unreadable(&key))?;
         let row = room_row(view, &room)?.ok_or_else(|| format::unreadable(&key))?;
-        Ok(RoomEntry {
-            room,
-            slot: row.slot,
-            head: row.head,
-        })
+        Ok(RoomEntry { room, slot: row.slot, head: row.head })
     };
     view.scan(Space::Meta, keys)
         .map(entry)
@@ -261,10 +235,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(bytes_max: usize) -> Budget {
-        Budget {
-            left: None,
-            bytes_max,
-        }
+        Budget { left: None, bytes_max }
     }
 
     pub(crate) fn takes(&mut self, bytes: usize) -> bool {

@@ -13,11 +13,7 @@ pub(crate) struct Recent<K, V> {
 impl<K: Eq + Hash + Clone, V> Recent<K, V> {
     /// Holds at most `max` values, and at least the last `max / 2`.
     pub(crate) fn new(max: usize) -> Recent<K, V> {
-        Recent {
-            young: HashMap::new(),
-            old: HashMap::new(),
-            generation_max: (max / 2).max(1),
-        }
+        Recent { young: HashMap::new(), old: HashMap::new(), generation_max: (max / 2).max(1) }
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<&V> {

@@ -54,19 +54,11 @@ pub(crate) struct Write {
 
 impl Write {
     pub(crate) fn put(space: Space, key: Vec<u8>, value: Vec<u8>) -> Write {
-        Write {
-            space,
-            key,
-            value: Some(value),
-        }
+        Write { space, key, value: Some(value) }
     }
 
     pub(crate) fn delete(space: Space, key: Vec<u8>) -> Write {
-        Write {
-            space,
-            key,
-            value: None,
-        }
+        Write { space, key, value: None }
     }
 
     /// How much it weighs in a transaction.

@@ -53,10 +53,7 @@ impl ShardSet {
 
 /// A frame from an edge to an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "most frames are asks; each is moved a few times"
-)]
+#[allow(clippy::large_enum_variant, reason = "most frames are asks; each is moved a few times")]
 pub enum ToOwner {
     /// The first frame: who the edge is.
     Open {
@@ -124,10 +121,7 @@ pub enum StreamEvent {
 
 /// What shall be done with the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly all are `Send`; each is moved once"
-)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are `Send`; each is moved once")]
 pub enum StreamOp {
     /// Open one to this node; answered by `Up` or `Down`.
     Open {

@@ -32,28 +32,12 @@ fn log() -> LogId {
 
 fn who(session: Option<SessionId>) -> Who {
     let id = UserId::new("ann").expect("valid");
-    let user = User {
-        id,
-        name: String::new(),
-        data: Bytes::new(),
-    };
-    Who {
-        user,
-        session,
-        generation: Generation {
-            counter: 1,
-            random: 0,
-        },
-        rights: Rights::FULL,
-    }
+    let user = User { id, name: String::new(), data: Bytes::new() };
+    Who { user, session, generation: Generation { counter: 1, random: 0 }, rights: Rights::FULL }
 }
 
 fn ask(number: usize, session: Option<SessionId>, body: AskBody) -> Ask {
-    Ask {
-        room: room(number),
-        who: who(session),
-        body,
-    }
+    Ask { room: room(number), who: who(session), body }
 }
 
 fn publish(number: usize, id: u64) -> Ask {
@@ -66,13 +50,7 @@ fn publish(number: usize, id: u64) -> Ask {
         body: Bytes::new(),
     };
     let id = MessageId::new(&format!("message-{id:08}")).expect("valid");
-    let publish = Publish {
-        room: room(number),
-        id: Some(id),
-        since: None,
-        after: None,
-        content,
-    };
+    let publish = Publish { room: room(number), id: Some(id), since: None, after: None, content };
     ask(number, None, AskBody::Publish(publish))
 }
 
@@ -93,27 +71,13 @@ impl Owner {
             FarOp::Watch { room, watch } => {
                 let head = self.logs.get(&room).map_or(0, Vec::len) as u64;
                 self.watches.insert(room.clone(), (watch, head));
-                let info = RoomInfo {
-                    log: log(),
-                    first: 1,
-                    head,
-                    ordinal: head,
-                };
+                let info = RoomInfo { log: log(), first: 1, head, ordinal: head };
                 let presence = Some(Roster::default());
-                let fed = Fed::Watching {
-                    watch,
-                    fence: 1,
-                    info,
-                    presence,
-                };
+                let fed = Fed::Watching { watch, fence: 1, info, presence };
                 self.far.handle_fed(room, watch, fed).into_iter().collect()
             }
             FarOp::Unwatch { room, watch } => {
-                if self
-                    .watches
-                    .get(&room)
-                    .is_some_and(|(held, _)| *held == watch)
-                {
+                if self.watches.get(&room).is_some_and(|(held, _)| *held == watch) {
                     self.watches.remove(&room);
                 }
                 vec![]
@@ -139,16 +103,10 @@ impl Owner {
                 }
                 let seq = known.map_or(log_ids.len(), |at| at + 1) as u64;
                 let duplicate = known.is_some();
-                Answer::Published {
-                    log: log(),
-                    seq,
-                    at_ms: 0,
-                    duplicate,
-                }
+                Answer::Published { log: log(), seq, at_ms: 0, duplicate }
             }
             AskBody::Attach { .. } => {
-                self.attached
-                    .insert((ask.room, ask.who.session.expect("attached")));
+                self.attached.insert((ask.room, ask.who.session.expect("attached")));
                 Answer::Subscribed(Subscription {
                     log: log(),
                     first: 1,
@@ -161,8 +119,7 @@ impl Owner {
                 })
             }
             AskBody::Detach { .. } => {
-                self.attached
-                    .remove(&(ask.room, ask.who.session.expect("attached")));
+                self.attached.remove(&(ask.room, ask.who.session.expect("attached")));
                 Answer::Done
             }
             _ => Answer::Done,
@@ -176,19 +133,10 @@ impl Owner {
             let head = self.logs.get(room).map_or(0, Vec::len) as u64;
             if head > *fed {
                 let kind = ContentKind::Post;
-                let entry = |seq| Entry {
-                    seq,
-                    ordinal: seq,
-                    kind,
-                    payload: Bytes::new(),
-                };
+                let entry = |seq| Entry { seq, ordinal: seq, kind, payload: Bytes::new() };
                 let entries = (*fed + 1..=head).map(entry).collect();
                 *fed = head;
-                let news = Fed::Entries {
-                    watch: *watch,
-                    log: log(),
-                    entries,
-                };
+                let news = Fed::Entries { watch: *watch, log: log(), entries };
                 out.extend(self.far.handle_fed(room.clone(), *watch, news));
             }
         }
@@ -228,10 +176,7 @@ impl World {
             owner: NodeId::new("n1").expect("valid"),
             ask_wait_ms: 3_600_000,
         };
-        let now = Now {
-            mono_us: 1,
-            wall_ms: 1,
-        };
+        let now = Now { mono_us: 1, wall_ms: 1 };
         World {
             random: fastrand::Rng::with_seed(seed),
             now,
@@ -262,9 +207,7 @@ impl World {
             0..30 => {
                 self.next += 1;
                 let ask = publish(number, self.next);
-                let AskBody::Publish(publish) = &ask.body else {
-                    unreachable!()
-                };
+                let AskBody::Publish(publish) = &ask.body else { unreachable!() };
                 let id = publish.id.clone().expect("all have one");
                 self.published.entry(ask.room.clone()).or_default().push(id);
                 self.ask(ask);
@@ -296,10 +239,7 @@ impl World {
         match self.sessions.get(&key) {
             None => {
                 self.sessions.insert(key, None);
-                let body = AskBody::Attach {
-                    after: None,
-                    recent: 1,
-                };
+                let body = AskBody::Attach { after: None, recent: 1 };
                 self.ask(ask(number, Some(session), body));
             }
             Some(None) => {}
@@ -370,10 +310,7 @@ impl World {
     fn told(&mut self, told: ToShards) {
         match told {
             ToShards::Answer { local, answer } => {
-                let ask = self
-                    .asked
-                    .remove(&local)
-                    .expect("asked, and not answered before");
+                let ask = self.asked.remove(&local).expect("asked, and not answered before");
                 if let (AskBody::Attach { .. }, Some(session)) = (&ask.body, &ask.who.session) {
                     assert!(matches!(answer, Answer::Subscribed(_)), "{answer:?}");
                     if let Some(state) = self.sessions.get_mut(&(ask.room.clone(), session.clone()))
@@ -385,10 +322,7 @@ impl World {
             }
             ToShards::Fed { shards, room, fed } => {
                 for shard in shards.iter() {
-                    let held = self
-                        .held
-                        .get_mut(&(shard, room.clone()))
-                        .expect("it watches");
+                    let held = self.held.get_mut(&(shard, room.clone())).expect("it watches");
                     take_fed(held, &fed);
                 }
             }
@@ -409,18 +343,10 @@ impl World {
     }
 
     fn check(&self, seed: u64) {
-        assert!(
-            self.asked.is_empty(),
-            "seed {seed}: unanswered {:?}",
-            self.asked
-        );
+        assert!(self.asked.is_empty(), "seed {seed}: unanswered {:?}", self.asked);
         assert_eq!(self.near.unanswered(), 0, "seed {seed}");
         for (room, published) in &self.published {
-            assert_eq!(
-                self.owner.logs.get(room),
-                Some(published),
-                "seed {seed}: {room}"
-            );
+            assert_eq!(self.owner.logs.get(room), Some(published), "seed {seed}: {room}");
         }
         for ((shard, room), held) in &self.held {
             let head = self.owner.logs.get(room).map_or(0, Vec::len) as u64;
@@ -429,10 +355,7 @@ impl World {
         let expected: BTreeSet<_> = self.sessions.keys().cloned().collect();
         assert_eq!(self.owner.attached, expected, "seed {seed}");
         let watched: BTreeSet<_> = self.held.keys().map(|(_, room)| room.clone()).collect();
-        assert_eq!(
-            self.owner.watches.keys().cloned().collect::<BTreeSet<_>>(),
-            watched
-        );
+        assert_eq!(self.owner.watches.keys().cloned().collect::<BTreeSet<_>>(), watched);
     }
 }
 
@@ -440,10 +363,7 @@ impl World {
 fn take_fed(held: &mut Option<u64>, fed: &Fed) {
     match fed {
         Fed::Watching { info, .. } => {
-            assert!(
-                held.is_none_or(|head| info.head >= head),
-                "the log went back"
-            );
+            assert!(held.is_none_or(|head| info.head >= head), "the log went back");
             *held = Some(info.head);
         }
         Fed::Entries { entries, .. } => {
@@ -486,11 +406,7 @@ fn when_all_have_left_nothing_is_left_behind() {
         for (room, session) in attached {
             world.sessions.remove(&(room.clone(), session.clone()));
             let body = AskBody::Detach { left: true };
-            world.ask(Ask {
-                room,
-                who: who(Some(session)),
-                body,
-            });
+            world.ask(Ask { room, who: who(Some(session)), body });
         }
         world.settle();
         world.check(seed);

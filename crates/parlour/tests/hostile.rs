@@ -45,7 +45,7 @@ async fn ends_with(mut raw: Raw, code: u16, reason: &str, what: &str) -> Value {
 async fn bytes_that_are_no_frame_end_the_session_as_unreadable() {
     let house = open(|start| start);
     let masked = |first, payload: &[u8]| frame(first, payload.len() as u64, KEY, payload);
-    let deep = format!("{{\"ref\":1,\"publish\":{}1{}}}", "{\"a\":".repeat(5_000), "}".repeat(5_000));
+    let deep = format!("{{\"ref\":1,\"x\":{}1{}}}", "{\"a\":".repeat(5_000), "}".repeat(5_000));
     let brackets = "[".repeat(60_000);
     let unfinished = [masked(TEXT, b"{\"ref\":1,"), masked(FIN_TEXT, b"{}")].concat();
     let long_ping = frame(0x80 | PING, 126, KEY, &[0; 126]);

@@ -55,11 +55,7 @@ impl InProcess {
             }
             let view = Arc::make_mut(shared);
             view.version += 1;
-            let record = SlotRecord {
-                owner: self.me.clone(),
-                epoch,
-                revision: view.version,
-            };
+            let record = SlotRecord { owner: self.me.clone(), epoch, revision: view.version };
             view.slots[slot as usize] = Some(record.clone());
             outcome = Ok(Swap::Done(record));
             true
@@ -105,12 +101,7 @@ mod tests {
 
     fn node(id: &str) -> Node {
         let id = NodeId::new(id).expect("valid");
-        Node {
-            id,
-            endpoint: String::new(),
-            weight: 1,
-            draining: false,
-        }
+        Node { id, endpoint: String::new(), weight: 1, draining: false }
     }
 
     #[tokio::test]
@@ -118,22 +109,11 @@ mod tests {
         let one = InProcess::new(node("n1"), 4);
         let two = one.join(node("n2"));
         let won = one.swap(3, 0, 1).await.expect("reachable");
-        let Swap::Done(record) = won else {
-            panic!("{won:?}")
-        };
-        assert_eq!(
-            two.swap(3, 0, 1).await,
-            Ok(Swap::Conflict(Some(record.clone())))
-        );
+        let Swap::Done(record) = won else { panic!("{won:?}") };
+        assert_eq!(two.swap(3, 0, 1).await, Ok(Swap::Conflict(Some(record.clone()))));
         let taken = two.swap(3, record.revision, 2).await.expect("reachable");
-        assert!(
-            matches!(&taken, Swap::Done(r) if r.revision > record.revision),
-            "{taken:?}"
-        );
-        assert_eq!(
-            one.view().slot(3).map(|r| r.owner.as_str().to_owned()),
-            Some("n2".to_owned())
-        );
+        assert!(matches!(&taken, Swap::Done(r) if r.revision > record.revision), "{taken:?}");
+        assert_eq!(one.view().slot(3).map(|r| r.owner.as_str().to_owned()), Some("n2".to_owned()));
     }
 
     #[tokio::test]

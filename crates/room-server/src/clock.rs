@@ -28,19 +28,13 @@ impl Clock {
     /// A clock whose wall time, in milliseconds since the epoch, is what `wall` says.
     #[must_use]
     pub fn with_wall(wall: impl Fn() -> u64 + Send + Sync + 'static) -> Clock {
-        Clock {
-            zero: Instant::now(),
-            wall: Arc::new(wall),
-        }
+        Clock { zero: Instant::now(), wall: Arc::new(wall) }
     }
 
     /// This moment.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now {
-            mono_us: self.zero.elapsed().as_micros() as u64,
-            wall_ms: (self.wall)(),
-        }
+        Now { mono_us: self.zero.elapsed().as_micros() as u64, wall_ms: (self.wall)() }
     }
 
     /// When a machine's deadline is, for a timer.

@@ -134,16 +134,8 @@ mod tests {
     fn all_faults_are_told_at_once() {
         let node = NodeId::new("n1").expect("valid");
         assert_eq!(Config::new(node.clone()).check(), Vec::<String>::new());
-        let rule = RetentionRule {
-            age_ms: Some(0),
-            ..RetentionRule::default()
-        };
-        let bad = Config {
-            slots: 0,
-            reads_max: 0,
-            retention: vec![rule],
-            ..Config::new(node)
-        };
+        let rule = RetentionRule { age_ms: Some(0), ..RetentionRule::default() };
+        let bad = Config { slots: 0, reads_max: 0, retention: vec![rule], ..Config::new(node) };
         assert_eq!(bad.check().len(), 4, "{:?}", bad.check());
     }
 }

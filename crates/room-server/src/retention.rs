@@ -68,19 +68,10 @@ async fn round(slots: &Weak<Slots>, last_round_ms: u64) -> Option<u64> {
 
 async fn visit(slots: &Slots, entry: &RoomEntry, now_ms: u64, last_round_ms: u64) {
     let rules = &slots.shared.config.retention;
-    let Some(rule) = rules
-        .iter()
-        .find(|r| pattern_matches(&r.pattern, entry.room.as_str()))
-    else {
+    let Some(rule) = rules.iter().find(|r| pattern_matches(&r.pattern, entry.room.as_str())) else {
         return;
     };
-    let bound = Bound {
-        journal: &*slots.shared.journal,
-        entry,
-        rule,
-        now_ms,
-        last_round_ms,
-    };
+    let bound = Bound { journal: &*slots.shared.journal, entry, rule, now_ms, last_round_ms };
     match bound.first().await {
         Ok(first) if first > entry.head.first => {
             trim(slots, entry.slot, &entry.room, first).await;
@@ -92,11 +83,7 @@ async fn visit(slots: &Slots, entry: &RoomEntry, now_ms: u64, last_round_ms: u64
 
 async fn trim(slots: &Slots, slot: SlotNo, room: &RoomName, first: Seq) {
     let (reply, done) = oneshot::channel();
-    let word = ToSlot::Trim {
-        room: room.clone(),
-        first,
-        reply,
-    };
+    let word = ToSlot::Trim { room: room.clone(), first, reply };
     if slots.inbox(slot).send(word).await.is_ok() && done.await == Ok(true) {
         slots.shared.counters.trims.add(1);
     }
@@ -123,10 +110,7 @@ impl Bound<'_> {
             first = first.max((self.head().head + 1).saturating_sub(most));
         }
         if let Some(age_ms) = self.rule.age_ms {
-            first = first.max(
-                self.first_since(self.now_ms.saturating_sub(age_ms), first)
-                    .await?,
-            );
+            first = first.max(self.first_since(self.now_ms.saturating_sub(age_ms), first).await?);
         }
         // Only what grew since the last round can have grown beyond its bytes.
         if let Some(bytes_max) = self.rule.bytes_max
@@ -161,10 +145,8 @@ impl Bound<'_> {
         let mut before = self.head().head + 1;
         let mut left = bytes_max;
         while before > from {
-            let page = self
-                .journal
-                .range_back(&self.entry.room, before, SUM_ENTRIES, SUM_BYTES)
-                .await?;
+            let page =
+                self.journal.range_back(&self.entry.room, before, SUM_ENTRIES, SUM_BYTES).await?;
             if page.is_empty() {
                 break;
             }

@@ -101,8 +101,6 @@ impl Drop for RoomServer {
 
 impl std::fmt::Debug for RoomServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RoomServer")
-            .field("counts", &self.counts())
-            .finish()
+        f.debug_struct("RoomServer").field("counts", &self.counts()).finish()
     }
 }

@@ -36,10 +36,7 @@ impl LinkOwner {
         let (reply, answer) = oneshot::channel();
         let inbox = self.slots.inbox(self.slots.slot_of(room));
         let unavailable = || Status::unavailable("the room cannot be read right now");
-        let word = ToSlot::Info {
-            room: room.clone(),
-            reply,
-        };
+        let word = ToSlot::Info { room: room.clone(), reply };
         inbox.send(word).await.map_err(|_| unavailable())?;
         answer.await.map_err(|_| unavailable())
     }
@@ -59,10 +56,7 @@ impl LinkOwner {
             .await
             .map_err(|_| ReadError::Unavailable("the server is stopping".into()))?;
         shared.counters.segments.add(1);
-        let mut records = shared
-            .journal
-            .range(room, from, limit, SEGMENT_BYTES_MAX)
-            .await?;
+        let mut records = shared.journal.range(room, from, limit, SEGMENT_BYTES_MAX).await?;
         records.retain(|record| record.seq <= head);
         Ok(records)
     }
@@ -76,10 +70,7 @@ impl Link for LinkOwner {
         &self,
         request: Request<Streaming<EdgeFrame>>,
     ) -> Result<Response<Conversation>, Status> {
-        Ok(Response::new(Conversation::new(
-            request.into_inner(),
-            Arc::clone(&self.slots),
-        )))
+        Ok(Response::new(Conversation::new(request.into_inner(), Arc::clone(&self.slots))))
     }
 
     async fn segment(
@@ -98,15 +89,9 @@ impl Link for LinkOwner {
         let reply = match self.read(&room, from, info.head, limit).await {
             Ok(records) => {
                 let entries: Vec<Entry> = records.into_iter().map(entry).collect();
-                SegmentReply {
-                    first: info.first,
-                    entries: encode_entries(&entries),
-                }
+                SegmentReply { first: info.first, entries: encode_entries(&entries) }
             }
-            Err(ReadError::Trimmed { first }) => SegmentReply {
-                first,
-                entries: Vec::new(),
-            },
+            Err(ReadError::Trimmed { first }) => SegmentReply { first, entries: Vec::new() },
             Err(ReadError::Unavailable(why)) => return Err(Status::unavailable(why)),
             Err(ReadError::Corrupt(why)) => return Err(Status::data_loss(why)),
         };
@@ -115,10 +100,5 @@ impl Link for LinkOwner {
 }
 
 fn entry(record: Record) -> Entry {
-    Entry {
-        seq: record.seq,
-        ordinal: record.ordinal,
-        kind: record.kind,
-        payload: record.payload,
-    }
+    Entry { seq: record.seq, ordinal: record.ordinal, kind: record.kind, payload: record.payload }
 }

@@ -23,38 +23,20 @@ const INBOX_MAX: usize = 4_096;
 
 /// What a slot's task is told.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "most words are asks; each is moved twice"
-)]
+#[allow(clippy::large_enum_variant, reason = "most words are asks; each is moved twice")]
 pub(crate) enum ToSlot {
     /// A stream wants to be fed a room.
-    Watch {
-        peer: Peer,
-        room: RoomName,
-        watch: u64,
-    },
+    Watch { peer: Peer, room: RoomName, watch: u64 },
     /// It does not want that any more.
-    Unwatch {
-        peer: StreamNo,
-        room: RoomName,
-        watch: u64,
-    },
+    Unwatch { peer: StreamNo, room: RoomName, watch: u64 },
     /// A stream asks.
     Ask { peer: Peer, id: u64, ask: Ask },
     /// A stream has ended.
     Gone { peer: StreamNo },
     /// Where does the room stand? Dropped unanswered when that cannot be told.
-    Info {
-        room: RoomName,
-        reply: oneshot::Sender<RoomInfo>,
-    },
+    Info { room: RoomName, reply: oneshot::Sender<RoomInfo> },
     /// Nothing below `first` shall be kept. Answers whether that is so now.
-    Trim {
-        room: RoomName,
-        first: Seq,
-        reply: oneshot::Sender<bool>,
-    },
+    Trim { room: RoomName, first: Seq, reply: oneshot::Sender<bool> },
     /// The journal says that somebody claimed the slot after this fence.
     Fenced { fence: Fence },
     /// The fences could not be verified for too long (or can be again): nobody may read here.
@@ -107,9 +89,7 @@ impl Shared {
 
     /// A seed that no other part of this process got.
     pub(crate) fn next_seed(&self) -> u64 {
-        let count = self
-            .seeds
-            .fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+        let count = self.seeds.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         (count ^ (count >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
     }
 
@@ -129,10 +109,7 @@ impl Shared {
 
     /// All slots that are served, with their fences.
     pub(crate) fn fences(&self) -> Vec<(SlotNo, Fence)> {
-        lock(&self.fences)
-            .iter()
-            .map(|(slot, fence)| (*slot, *fence))
-            .collect()
+        lock(&self.fences).iter().map(|(slot, fence)| (*slot, *fence)).collect()
     }
 }
 
@@ -145,11 +122,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(shared: Arc<Shared>) -> Slots {
-        Slots {
-            shared,
-            inboxes: Mutex::default(),
-            streams: AtomicU64::new(1),
-        }
+        Slots { shared, inboxes: Mutex::default(), streams: AtomicU64::new(1) }
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -172,18 +145,12 @@ impl Slots {
             tokio::spawn(SlotTask::new(slot, Arc::clone(&self.shared), receiver).run());
             sender
         };
-        lock(&self.inboxes)
-            .entry(slot)
-            .or_insert_with(start)
-            .clone()
+        lock(&self.inboxes).entry(slot).or_insert_with(start).clone()
     }
 
     /// The inboxes of all tasks that were started.
     pub(crate) fn started(&self) -> Vec<(SlotNo, mpsc::Sender<ToSlot>)> {
-        lock(&self.inboxes)
-            .iter()
-            .map(|(slot, inbox)| (*slot, inbox.clone()))
-            .collect()
+        lock(&self.inboxes).iter().map(|(slot, inbox)| (*slot, inbox.clone())).collect()
     }
 }
 

@@ -55,10 +55,7 @@ async fn check(slots: &Arc<Slots>) -> bool {
     };
     for slot in lost {
         if let Some((_, fence)) = fences.iter().find(|(held, _)| *held == slot) {
-            let _ = slots
-                .inbox(slot)
-                .send(ToSlot::Fenced { fence: *fence })
-                .await;
+            let _ = slots.inbox(slot).send(ToSlot::Fenced { fence: *fence }).await;
         }
     }
     true

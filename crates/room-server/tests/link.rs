@@ -27,22 +27,9 @@ async fn a_publish_is_fed_to_all_edges_and_answered_to_one() {
         assert_eq!((entries[0].seq, entries[0].ordinal), (1, 1));
     }
     let again = one.publish(&room, "first-one", "hello").await;
-    assert!(
-        matches!(
-            again,
-            Answer::Published {
-                seq: 1,
-                duplicate: true,
-                ..
-            }
-        ),
-        "{again:?}"
-    );
+    assert!(matches!(again, Answer::Published { seq: 1, duplicate: true, .. }), "{again:?}");
     let counts = owner.server.counts();
-    assert_eq!(
-        (counts.entries, counts.streams, counts.rooms_open),
-        (1, 2, 1)
-    );
+    assert_eq!((counts.entries, counts.streams, counts.rooms_open), (1, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -62,10 +49,7 @@ async fn what_is_sent_in_one_go_keeps_its_order_and_shares_appends() {
     drop(held);
     for (seq, id) in asked {
         let answer = edge.answer(id).await;
-        assert!(
-            matches!(answer, Answer::Published { seq: s, .. } if s == seq),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Answer::Published { seq: s, .. } if s == seq), "{answer:?}");
     }
     let counts = owner.server.counts();
     assert_eq!(counts.entries, 300);
@@ -85,24 +69,13 @@ async fn an_append_of_unknown_outcome_is_settled_by_a_claim() {
     assert_eq!(edge.published(&room, "second-one", "2").await, 2);
     journal.fail_next(journal::Fault::UnknownLost);
     let lost = edge.publish(&room, "third-one", "3").await;
-    assert!(
-        matches!(&lost, Answer::Refused(no) if no.is_retryable()),
-        "{lost:?}"
-    );
+    assert!(matches!(&lost, Answer::Refused(no) if no.is_retryable()), "{lost:?}");
     assert_eq!(edge.published(&room, "third-one", "3").await, 3);
 
-    let seqs: Vec<u64> = edge
-        .entries(3)
-        .await
-        .iter()
-        .map(|entry| entry.seq)
-        .collect();
+    let seqs: Vec<u64> = edge.entries(3).await.iter().map(|entry| entry.seq).collect();
     assert_eq!(seqs, [1, 2, 3]);
     let counts = owner.server.counts();
-    assert_eq!(
-        (counts.appends_unknown, counts.claims, counts.fenced),
-        (2, 3, 0)
-    );
+    assert_eq!((counts.appends_unknown, counts.claims, counts.fenced), (2, 3, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,15 +89,9 @@ async fn a_fenced_owner_detaches_its_readers_and_comes_back_as_the_registry_stil
     edge.published(&room, "first-one", "1").await;
 
     let slot = cluster::slot_of(&room, 4);
-    journal
-        .claim(slot, 9, 77)
-        .await
-        .expect("a higher epoch is taken");
+    journal.claim(slot, 9, 77).await.expect("a higher epoch is taken");
     let refused = edge.publish(&room, "second-one", "2").await;
-    assert!(
-        matches!(&refused, Answer::Refused(no) if no.is_retryable()),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, Answer::Refused(no) if no.is_retryable()), "{refused:?}");
     let ended = edge.fed(|fed| matches!(fed, Fed::Unwatched { .. })).await;
     assert!(
         matches!(&ended, Fed::Unwatched { why, .. }
@@ -145,16 +112,9 @@ async fn a_superseded_owner_is_found_out_within_a_second_though_nobody_publishes
     let room = room("team:ops");
     edge.watching(&room).await;
     let before = tokio::time::Instant::now();
-    journal
-        .claim(cluster::slot_of(&room, 4), 9, 77)
-        .await
-        .expect("a higher epoch is taken");
+    journal.claim(cluster::slot_of(&room, 4), 9, 77).await.expect("a higher epoch is taken");
     edge.fed(|fed| matches!(fed, Fed::Unwatched { .. })).await;
-    assert!(
-        before.elapsed() <= Duration::from_millis(1_100),
-        "{:?}",
-        before.elapsed()
-    );
+    assert!(before.elapsed() <= Duration::from_millis(1_100), "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,15 +129,9 @@ async fn who_cannot_verify_its_fences_for_three_seconds_detaches_its_readers() {
     journal.fail_reads(Some(journal::ReadError::Unavailable("as ordered".into())));
     edge.fed(|fed| matches!(fed, Fed::Unwatched { .. })).await;
     let took = before.elapsed();
-    assert!(
-        took >= Duration::from_secs(2) && took <= Duration::from_secs(5),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_secs(2) && took <= Duration::from_secs(5), "{took:?}");
     let refused = edge.publish(&room, "second-one", "2").await;
-    assert!(
-        matches!(&refused, Answer::Refused(no) if no.is_retryable()),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, Answer::Refused(no) if no.is_retryable()), "{refused:?}");
 
     journal.fail_reads(None);
     sleep(Duration::from_secs(2)).await;
@@ -236,17 +190,7 @@ async fn a_restarted_process_claims_past_the_epoch_of_its_former_self_and_knows_
         let id = format!("message-{process}");
         assert_eq!(edge.published(&room, &id, "text").await, process);
         let again = edge.publish(&room, "message-1", "text").await;
-        assert!(
-            matches!(
-                again,
-                Answer::Published {
-                    seq: 1,
-                    duplicate: true,
-                    ..
-                }
-            ),
-            "{again:?}"
-        );
+        assert!(matches!(again, Answer::Published { seq: 1, duplicate: true, .. }), "{again:?}");
         journal.restart();
     }
 }
@@ -255,17 +199,9 @@ async fn a_restarted_process_claims_past_the_epoch_of_its_former_self_and_knows_
 async fn a_slot_of_a_node_that_lives_is_left_to_it_and_taken_over_when_it_has_left() {
     let journal = Memory::with_slots(4);
     let one = Owner::start(&journal, config("n1"), 1);
-    let two = Owner::join(
-        &journal,
-        config("n2"),
-        2,
-        one.registry.join(common::node("n2")),
-    );
+    let two = Owner::join(&journal, config("n2"), 2, one.registry.join(common::node("n2")));
     let room = room("team:ops");
-    one.edge("e1")
-        .await
-        .published(&room, "first-one", "1")
-        .await;
+    one.edge("e1").await.published(&room, "first-one", "1").await;
     let mut edge = two.edge("e2").await;
     let refused = edge.publish(&room, "second-one", "2").await;
     assert!(
@@ -276,10 +212,7 @@ async fn a_slot_of_a_node_that_lives_is_left_to_it_and_taken_over_when_it_has_le
     assert_eq!(edge.published(&room, "second-one", "2").await, 2);
     let mut old = one.edge("e3").await;
     let refused = old.publish(&room, "third-one", "3").await;
-    assert!(
-        matches!(&refused, Answer::Refused(no) if no.is_retryable()),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, Answer::Refused(no) if no.is_retryable()), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,8 +222,7 @@ async fn segments_end_at_head_and_name_the_log_they_are_of() {
     let mut edge = owner.edge("e1").await;
     let room = room("team:ops");
     for number in 1..=100 {
-        edge.published(&room, &format!("message-{number}"), "text")
-            .await;
+        edge.published(&room, &format!("message-{number}"), "text").await;
     }
     let log = edge.watching(&room).await.log;
     let reply = edge.segment(&room, log.as_str(), 1).await.expect("served");
@@ -298,15 +230,9 @@ async fn segments_end_at_head_and_name_the_log_they_are_of() {
     assert_eq!((reply.first, seqs), (1, (1..=64).collect()));
     let reply = edge.segment(&room, log.as_str(), 65).await.expect("served");
     assert_eq!(reply.entries.last().map(|entry| entry.seq), Some(100));
-    let reply = edge
-        .segment(&room, log.as_str(), 101)
-        .await
-        .expect("served");
+    let reply = edge.segment(&room, log.as_str(), 101).await.expect("served");
     assert!(reply.entries.is_empty());
-    let status = edge
-        .segment(&room, "another", 1)
-        .await
-        .expect_err("refused");
+    let status = edge.segment(&room, "another", 1).await.expect_err("refused");
     assert_eq!(status.code(), tonic::Code::FailedPrecondition);
     let status = edge.segment(&room, log.as_str(), 1).await.err();
     assert!(status.is_none(), "the channel still stands");
@@ -314,54 +240,21 @@ async fn segments_end_at_head_and_name_the_log_they_are_of() {
 
 #[tokio::test(start_paused = true)]
 async fn retention_trims_under_a_reader_who_is_told() {
-    let keep = |pattern: &str, rule: RetentionRule| RetentionRule {
-        pattern: pattern.into(),
-        ..rule
-    };
+    let keep =
+        |pattern: &str, rule: RetentionRule| RetentionRule { pattern: pattern.into(), ..rule };
     let retention = vec![
-        keep(
-            "count:*",
-            RetentionRule {
-                entries_max: Some(10),
-                ..RetentionRule::default()
-            },
-        ),
-        keep(
-            "age:*",
-            RetentionRule {
-                age_ms: Some(90_000),
-                ..RetentionRule::default()
-            },
-        ),
-        keep(
-            "bytes:*",
-            RetentionRule {
-                bytes_max: Some(2_000),
-                ..RetentionRule::default()
-            },
-        ),
+        keep("count:*", RetentionRule { entries_max: Some(10), ..RetentionRule::default() }),
+        keep("age:*", RetentionRule { age_ms: Some(90_000), ..RetentionRule::default() }),
+        keep("bytes:*", RetentionRule { bytes_max: Some(2_000), ..RetentionRule::default() }),
     ];
     let journal = Memory::with_slots(4);
-    let owner = Owner::start(
-        &journal,
-        Config {
-            retention,
-            ..config("n1")
-        },
-        1,
-    );
+    let owner = Owner::start(&journal, Config { retention, ..config("n1") }, 1);
     let mut edge = owner.edge("e1").await;
-    let rooms = [
-        room("count:a"),
-        room("age:a"),
-        room("bytes:a"),
-        room("kept:a"),
-    ];
+    let rooms = [room("count:a"), room("age:a"), room("bytes:a"), room("kept:a")];
     for name in &rooms {
         edge.watching(name).await;
         for number in 1..=20 {
-            edge.published(name, &format!("message-{number}"), &"x".repeat(100))
-                .await;
+            edge.published(name, &format!("message-{number}"), &"x".repeat(100)).await;
         }
     }
     for _ in 0..14 {
@@ -382,16 +275,10 @@ async fn retention_trims_under_a_reader_who_is_told() {
     assert_eq!((firsts[0], firsts[1], firsts[3]), (12, 21, 1));
     assert!((2..21).contains(&firsts[2]), "{firsts:?}");
     let trimmed = edge.fed(|fed| matches!(fed, Fed::Trimmed { .. })).await;
-    assert!(
-        matches!(trimmed, Fed::Trimmed { first, .. } if first > 1),
-        "{trimmed:?}"
-    );
+    assert!(matches!(trimmed, Fed::Trimmed { first, .. } if first > 1), "{trimmed:?}");
 
     let log = edge.watching(&rooms[0]).await.log;
-    let reply = edge
-        .segment(&rooms[0], log.as_str(), 1)
-        .await
-        .expect("served");
+    let reply = edge.segment(&rooms[0], log.as_str(), 1).await.expect("served");
     assert_eq!((reply.first, reply.entries.len()), (12, 0));
     assert_eq!(edge.published(&rooms[0], "message-22", "text").await, 22);
 }
@@ -399,10 +286,7 @@ async fn retention_trims_under_a_reader_who_is_told() {
 #[tokio::test]
 async fn an_edge_that_does_not_read_loses_its_stream_and_the_others_go_on() {
     let journal = Memory::with_slots(4);
-    let config = Config {
-        stream_bytes_max: 1024 * 1024,
-        ..config("n1")
-    };
+    let config = Config { stream_bytes_max: 1024 * 1024, ..config("n1") };
     let owner = Owner::start(&journal, config, 1);
     let (mut slow, mut fast) = (owner.edge("slow").await, owner.edge("fast").await);
     let room = room("team:ops");
@@ -412,8 +296,7 @@ async fn an_edge_that_does_not_read_loses_its_stream_and_the_others_go_on() {
     let mut published = 0;
     while owner.server.counts().streams_overrun == 0 && published < 2_000 {
         published += 1;
-        fast.published(&room, &format!("message-{published}"), &text)
-            .await;
+        fast.published(&room, &format!("message-{published}"), &text).await;
         fast.entries(1).await;
         // The slow edge's connection notices once it is polled for more.
         if published > 200 {
@@ -423,10 +306,7 @@ async fn an_edge_that_does_not_read_loses_its_stream_and_the_others_go_on() {
     assert_eq!(owner.server.counts().streams_overrun, 1);
     let end = slow.end().await.expect("it is told why");
     assert_eq!(end.code(), tonic::Code::ResourceExhausted);
-    assert_eq!(
-        fast.published(&room, "the-last-one", "text").await,
-        published + 1
-    );
+    assert_eq!(fast.published(&room, "the-last-one", "text").await, published + 1);
 
     let mut again = owner.edge("slow").await;
     assert_eq!(again.watching(&room).await.head, published + 1);
@@ -445,16 +325,10 @@ async fn a_lost_stream_starts_its_readers_grace_and_a_new_one_ends_it() {
     };
     let mut leaves = owner.edge("e2").await;
     leaves.asked(&room, person("bob"), attach()).await;
-    assert_eq!(
-        roster(stays.asked(&room, person("ann"), AskBody::Presence).await),
-        1
-    );
+    assert_eq!(roster(stays.asked(&room, person("ann"), AskBody::Presence).await), 1);
     drop(leaves);
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(
-        roster(stays.asked(&room, person("ann"), AskBody::Presence).await),
-        1
-    );
+    assert_eq!(roster(stays.asked(&room, person("ann"), AskBody::Presence).await), 1);
     let mut back = owner.edge("e2").await;
     back.asked(&room, person("bob"), attach()).await;
     for _ in 0..4 {
@@ -462,19 +336,13 @@ async fn a_lost_stream_starts_its_readers_grace_and_a_new_one_ends_it() {
         stays.heartbeat().await;
         back.heartbeat().await;
     }
-    assert_eq!(
-        roster(stays.asked(&room, person("ann"), AskBody::Presence).await),
-        1
-    );
+    assert_eq!(roster(stays.asked(&room, person("ann"), AskBody::Presence).await), 1);
     drop(back);
     for _ in 0..4 {
         sleep(Duration::from_secs(5)).await;
         stays.heartbeat().await;
     }
-    assert_eq!(
-        roster(stays.asked(&room, person("ann"), AskBody::Presence).await),
-        0
-    );
+    assert_eq!(roster(stays.asked(&room, person("ann"), AskBody::Presence).await), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -485,12 +353,9 @@ async fn drain_writes_marks_answers_what_was_taken_in_and_takes_in_nothing_more(
     let mut edge = owner.edge("e1").await;
     let room = room("team:ops");
     edge.published(&room, "first-one", "1").await;
-    edge.asked(&room, person("bob"), AskBody::Mark { seq: 1 })
-        .await;
+    edge.asked(&room, person("bob"), AskBody::Mark { seq: 1 }).await;
     let held = journal.hold_appends().await;
-    let waiting = edge
-        .ask(&room, person("ann"), post(&room, "second-one", "2"))
-        .await;
+    let waiting = edge.ask(&room, person("ann"), post(&room, "second-one", "2")).await;
     while journal.appends_in_flight() == 0 {
         tokio::task::yield_now().await;
     }
@@ -498,15 +363,9 @@ async fn drain_writes_marks_answers_what_was_taken_in_and_takes_in_nothing_more(
     let ((), drained) = tokio::join!(async move { drop(held) }, drained);
     assert!(drained);
     let answer = edge.answer(waiting).await;
-    assert!(
-        matches!(answer, Answer::Published { seq: 2, .. }),
-        "{answer:?}"
-    );
+    assert!(matches!(answer, Answer::Published { seq: 2, .. }), "{answer:?}");
     let refused = edge.publish(&room, "third-one", "3").await;
-    assert!(
-        matches!(&refused, Answer::Refused(no) if no.is_retryable()),
-        "{refused:?}"
-    );
+    assert!(matches!(&refused, Answer::Refused(no) if no.is_retryable()), "{refused:?}");
     let key = StateKey::Mark(UserId::new("bob").expect("valid"));
     let states = journal.states(&room, vec![key]).await.expect("readable");
     let mark = states[0].as_ref().and_then(|bytes| Mark::from_bytes(bytes));
@@ -519,8 +378,7 @@ async fn rooms_that_nobody_uses_are_closed() {
     let owner = Owner::start(&journal, config("n1"), 1);
     let mut edge = owner.edge("e1").await;
     for number in 0..50 {
-        edge.published(&room(&format!("r{number}")), "first-one", "text")
-            .await;
+        edge.published(&room(&format!("r{number}")), "first-one", "text").await;
     }
     assert_eq!(owner.server.counts().rooms_open, 50);
     edge.watching(&room("r7")).await;

@@ -56,7 +56,7 @@ impl Room {
                     draft.admit(waiting, seq, at_ms, true);
                 }
                 Verdict::Repeat { seq, at_ms } if draft.written.is_empty() => {
-                    self.answered.remember(waiting.key());
+                    self.remember_unchanged(&waiting, seq, at_ms);
                     self.published(&waiting, seq, at_ms, true);
                 }
                 Verdict::Repeat { seq, at_ms } => draft.admit(waiting, seq, at_ms, true),
@@ -74,9 +74,7 @@ impl Room {
             return None;
         }
         for (user, mark) in &draft.marks {
-            parts
-                .states
-                .insert(StateKey::Mark(user.clone()), Some(mark.to_bytes()));
+            parts.states.insert(StateKey::Mark(user.clone()), Some(mark.to_bytes()));
         }
         let erasures = draft.erased.values();
         let batch = RoomBatch {
@@ -84,10 +82,7 @@ impl Room {
             log: draft.log.clone(),
             records: parts.records,
             erasures: erasures
-                .map(|entry| Erasure {
-                    seq: entry.seq,
-                    payload: entry.payload.clone(),
-                })
+                .map(|entry| Erasure { seq: entry.seq, payload: entry.payload.clone() })
                 .collect(),
             states: parts.states.into_iter().collect(),
         };
@@ -108,16 +103,8 @@ impl Room {
         let ordinal = draft.ordinal + u64::from(content.kind == ContentKind::Post);
         let at_ms = now.wall_ms.max(draft.at_ms);
         let log = (seq == 1).then_some(&draft.log);
-        let payload = encode.message(
-            &self.name,
-            log,
-            seq,
-            ordinal,
-            &waiting.id,
-            at_ms,
-            user,
-            content,
-        );
+        let payload =
+            encode.message(&self.name, log, seq, ordinal, &waiting.id, at_ms, user, content);
         let record = Record {
             seq,
             ordinal,
@@ -166,15 +153,7 @@ impl Room {
                 let reason = encode.redact_reason(&content.body);
                 let blank = |seq, ordinal, payload| {
                     let payload = encode.tombstone(payload, &record.user, &reason);
-                    (
-                        seq,
-                        Entry {
-                            seq,
-                            ordinal,
-                            kind: ContentKind::Tombstone,
-                            payload,
-                        },
-                    )
+                    (seq, Entry { seq, ordinal, kind: ContentKind::Tombstone, payload })
                 };
                 let (_, tombstone) = blank(seq, target.ordinal, &target.payload);
                 let edits = target.edits.iter();
@@ -182,11 +161,8 @@ impl Room {
                 draft.erased.extend(edits);
                 target.redact(record.seq, record.at_ms, tombstone.payload.clone());
                 draft.erased.insert(seq, tombstone);
-                draft.bytes += draft
-                    .erased
-                    .values()
-                    .map(|entry| entry.payload.len())
-                    .sum::<usize>();
+                draft.bytes +=
+                    draft.erased.values().map(|entry| entry.payload.len()).sum::<usize>();
             }
             ContentKind::Reaction => {
                 let reactor = waiting.reactor();
@@ -208,8 +184,6 @@ impl Room {
             _ => return,
         }
         let alive = target.kind == ContentKind::Post;
-        parts
-            .states
-            .insert(StateKey::Fold(seq), alive.then(|| target.fold.to_bytes()));
+        parts.states.insert(StateKey::Fold(seq), alive.then(|| target.fold.to_bytes()));
     }
 }

@@ -119,14 +119,9 @@ impl Room {
         }
         if head.head < self.head.head {
             let (had, has) = (self.head.head, head.head);
-            return Err(format!(
-                "the log ends at {has}; {had} entries were committed"
-            ));
+            return Err(format!("the log ends at {has}; {had} entries were committed"));
         }
-        let dense = tail
-            .iter()
-            .zip(self.head.head + 1..)
-            .all(|(record, seq)| record.seq == seq);
+        let dense = tail.iter().zip(self.head.head + 1..).all(|(record, seq)| record.seq == seq);
         if !dense || self.head.head + tail.len() as u64 != head.head {
             self.start_over(head, tail);
             return Ok(());

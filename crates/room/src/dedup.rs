@@ -8,7 +8,7 @@
 //!   it.
 //! - Nothing in the window is uncommitted.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use model::limits::{DEDUP_DEFAULT_ENTRIES, DEDUP_ENTRIES_MAX};
 use model::{ContentKind, Digest, MessageId, Position, Seq, UserId};
@@ -16,7 +16,7 @@ use model::{ContentKind, Digest, MessageId, Position, Seq, UserId};
 use crate::{Head, IdRow};
 
 /// Publishes that were answered without an entry, remembered so that a publish that names one in
-/// `after` is admitted. As many as one session may leave unacknowledged, for hundreds of sessions.
+/// `after` is admitted, and so that they are not judged again. As many as one session may leave unacknowledged, for hundreds of sessions.
 const ANSWERED_KEPT: usize = 4_096;
 
 /// What identifies a publish within its room.
@@ -54,9 +54,7 @@ impl Window {
 
     /// Takes in the entry behind the last.
     pub(crate) fn push(&mut self, row: IdRow) {
-        self.seqs
-            .entry((row.user.clone(), row.id.clone()))
-            .or_insert(row.seq);
+        self.seqs.entry((row.user.clone(), row.id.clone())).or_insert(row.seq);
         self.rows.push_back(row);
     }
 
@@ -69,8 +67,7 @@ impl Window {
             if row.seq != expected {
                 return false;
             }
-            self.seqs
-                .insert((row.user.clone(), row.id.clone()), row.seq);
+            self.seqs.insert((row.user.clone(), row.id.clone()), row.seq);
             self.rows.push_front(row);
         }
         true
@@ -81,9 +78,7 @@ impl Window {
         let Some(low) = self.rows.front().map(|row| row.seq) else {
             return;
         };
-        let index = seq
-            .checked_sub(low)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = seq.checked_sub(low).and_then(|index| usize::try_from(index).ok());
         if let Some(row) = index.and_then(|index| self.rows.get_mut(index)) {
             row.kind = ContentKind::Tombstone;
             row.digest = Digest::default();
@@ -130,11 +125,7 @@ pub(crate) fn range(head: &Head, since: Option<&Position>) -> Range {
     };
     if !since.speaks_of(&head.log) {
         // A room that looks unborn may have been born under another owner.
-        return if head.log.is_none() {
-            Range::Ahead
-        } else {
-            Range::LogChanged
-        };
+        return if head.log.is_none() { Range::Ahead } else { Range::LogChanged };
     }
     if since.seq > head.head {
         Range::Ahead
@@ -150,27 +141,39 @@ pub(crate) fn repeats(kind: ContentKind, stored: Digest, sent: Digest) -> bool {
     kind == ContentKind::Tombstone || stored == sent
 }
 
+/// What a publish was answered that changed nothing: the entry that stands for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) seq: Seq,
+    pub(crate) at_ms: u64,
+    pub(crate) digest: Digest,
+}
+
 /// Publishes that were answered without an entry (a reaction that changed nothing, a redaction of
-/// what was redacted).
+/// what was redacted). One that is sent again gets the same answer, whatever has changed since.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
     order: VecDeque<Key>,
-    keys: BTreeSet<Key>,
+    standing: BTreeMap<Key, Standing>,
 }
 
 impl Answered {
-    pub(crate) fn remember(&mut self, key: Key) {
-        if self.keys.insert(key.clone()) {
+    pub(crate) fn remember(&mut self, key: Key, standing: Standing) {
+        if self.standing.insert(key.clone(), standing).is_none() {
             self.order.push_back(key);
         }
         if self.order.len() > ANSWERED_KEPT
             && let Some(oldest) = self.order.pop_front()
         {
-            self.keys.remove(&oldest);
+            self.standing.remove(&oldest);
         }
     }
 
+    pub(crate) fn find(&self, key: &Key) -> Option<Standing> {
+        self.standing.get(key).copied()
+    }
+
     pub(crate) fn holds(&self, key: &Key) -> bool {
-        self.keys.contains(key)
+        self.standing.contains_key(key)
     }
 }

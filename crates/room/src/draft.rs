@@ -45,11 +45,7 @@ pub(crate) struct Admitted {
 
 impl Draft {
     pub(crate) fn new(head: &Head, log_if_born: &LogId) -> Draft {
-        let log = if head.log.is_none() {
-            log_if_born
-        } else {
-            &head.log
-        };
+        let log = if head.log.is_none() { log_if_born } else { &head.log };
         Draft {
             log: log.clone(),
             head: head.head,
@@ -73,22 +69,12 @@ impl Draft {
 
     /// When the entry is written, if it is one of this append.
     pub(crate) fn at_ms_of(&self, seq: Seq) -> Option<u64> {
-        self.written
-            .iter()
-            .find(|(row, _)| row.seq == seq)
-            .map(|(row, _)| row.at_ms)
+        self.written.iter().find(|(row, _)| row.seq == seq).map(|(row, _)| row.at_ms)
     }
 
     pub(crate) fn admit(&mut self, waiting: Waiting, seq: Seq, at_ms: u64, duplicate: bool) {
-        self.keys
-            .entry(waiting.key())
-            .or_insert(self.admitted.len());
-        self.admitted.push(Admitted {
-            waiting,
-            seq,
-            at_ms,
-            duplicate,
-        });
+        self.keys.entry(waiting.key()).or_insert(self.admitted.len());
+        self.admitted.push(Admitted { waiting, seq, at_ms, duplicate });
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -101,19 +87,13 @@ impl Draft {
         self.written
             .iter()
             .map(|written| {
-                self.erased
-                    .get(&written.0.seq)
-                    .cloned()
-                    .unwrap_or_else(|| entry(written))
+                self.erased.get(&written.0.seq).cloned().unwrap_or_else(|| entry(written))
             })
             .collect()
     }
 
     /// Tombstones of entries that were there before.
     pub(crate) fn erased_before(&self, head: Seq) -> Vec<Entry> {
-        self.erased
-            .range(..=head)
-            .map(|(_, entry)| entry.clone())
-            .collect()
+        self.erased.range(..=head).map(|(_, entry)| entry.clone()).collect()
     }
 }

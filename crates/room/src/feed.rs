@@ -44,20 +44,14 @@ impl Room {
 
     pub(crate) fn feed(&mut self, fed: impl Fn(u64) -> Fed) {
         for (peer, watch) in &self.watches {
-            self.outputs.push_back(Output::Feed {
-                peer: *peer,
-                fed: fed(*watch),
-            });
+            self.outputs.push_back(Output::Feed { peer: *peer, fed: fed(*watch) });
         }
     }
 
     /// Ends every watch.
     pub(crate) fn unwatch_all(&mut self, why: &Unsubscribed) {
         for (peer, watch) in std::mem::take(&mut self.watches) {
-            let fed = Fed::Unwatched {
-                watch,
-                why: why.clone(),
-            };
+            let fed = Fed::Unwatched { watch, why: why.clone() };
             self.outputs.push_back(Output::Feed { peer, fed });
         }
     }
@@ -78,11 +72,7 @@ impl Room {
         }
         for peer in self.presence.peers_of(user, session) {
             if let Some(watch) = self.watches.get(&peer) {
-                let fed = Fed::Marked {
-                    watch: *watch,
-                    user: user.clone(),
-                    mark,
-                };
+                let fed = Fed::Marked { watch: *watch, user: user.clone(), mark };
                 self.outputs.push_back(Output::Feed { peer, fed });
             }
         }

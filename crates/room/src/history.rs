@@ -17,19 +17,9 @@ pub(crate) fn fold(done: PageDone) -> Result<Page, String> {
                     .ok_or_else(|| format!("what became of entry {} cannot be read", record.seq))?,
                 _ => Fold::default(),
             };
-            Ok(FoldedPost {
-                payload: record.payload,
-                edit: fold.edit,
-                reactions: fold.reactions,
-            })
+            Ok(FoldedPost { payload: record.payload, edit: fold.edit, reactions: fold.reactions })
         })
         .collect::<Result<Vec<FoldedPost>, String>>()?;
     let (first, as_of) = done.head.map_or((0, 0), |head| (head.first, head.head));
-    Ok(Page {
-        posts,
-        first,
-        more: done.more,
-        as_of,
-        mine: done.mine,
-    })
+    Ok(Page { posts, first, more: done.more, as_of, mine: done.mine })
 }

@@ -59,29 +59,19 @@ impl Room {
             return Ok(());
         };
         if target.kind == ContentKind::Tombstone {
-            let redact = records
-                .iter()
-                .find(|record| record.kind == ContentKind::Redact);
+            let redact = records.iter().find(|record| record.kind == ContentKind::Redact);
             let found = redact.map(|record| (record.seq, record.at_ms));
             target.redaction.get_or_insert(found);
             return Ok(());
         }
-        for record in records
-            .into_iter()
-            .filter(|record| record.kind == ContentKind::Edit)
-        {
-            target
-                .edits
-                .entry(record.seq)
-                .or_insert((record.ordinal, record.payload));
+        for record in records.into_iter().filter(|record| record.kind == ContentKind::Edit) {
+            target.edits.entry(record.seq).or_insert((record.ordinal, record.payload));
         }
         if target.has_edits() {
             return Ok(());
         }
         let (has, counts) = (target.edits.len(), target.fold.edits);
-        Err(format!(
-            "entry {seq} was edited {counts} times, {has} edits were found"
-        ))
+        Err(format!("entry {seq} was edited {counts} times, {has} edits were found"))
     }
 
     /// Starts what can only be read, or only has to be, now that this is known.

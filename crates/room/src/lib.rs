@@ -98,17 +98,9 @@ impl Room {
     /// Opens a room as the journal tells it.
     #[must_use]
     pub fn new(now: Now, limits: Arc<Limits>, opening: Opening) -> Room {
-        let collecting = opening
-            .collecting
-            .then(|| now.plus_ms(limits.presence_grace_ms));
-        let unborn = Head {
-            log: LogId::none(),
-            first: 0,
-            head: 0,
-            ordinal: 0,
-            at_ms: 0,
-            first_ordinal: 0,
-        };
+        let collecting = opening.collecting.then(|| now.plus_ms(limits.presence_grace_ms));
+        let unborn =
+            Head { log: LogId::none(), first: 0, head: 0, ordinal: 0, at_ms: 0, first_ordinal: 0 };
         let mut room = Room {
             name: opening.room,
             batch_max: limits.batch_entries_max,
@@ -141,11 +133,7 @@ impl Room {
     /// even if that mark was not written any more.
     fn remember(&mut self, recent: &[Record]) {
         let from = (self.head.head + 1).saturating_sub(recent.len() as u64);
-        if !recent
-            .iter()
-            .zip(from..)
-            .all(|(record, seq)| record.seq == seq)
-        {
+        if !recent.iter().zip(from..).all(|(record, seq)| record.seq == seq) {
             return;
         }
         for record in recent {
@@ -164,11 +152,7 @@ impl Room {
         }
         if !allowed(who.rights, &body) {
             let answer = denied(subscribes, Refusal::new(RefusalCode::Forbidden));
-            return self.outputs.push_back(Output::Answer {
-                peer: from,
-                id,
-                answer,
-            });
+            return self.outputs.push_back(Output::Answer { peer: from, id, answer });
         }
         let visit = |who, goal| Visit::new(from, id, who, goal);
         match body {
@@ -183,11 +167,7 @@ impl Room {
             AskBody::Publish(publish) => self.publish(now, from, id, who, publish),
             body => {
                 let answer = self.answer(now, from, who, body);
-                self.outputs.push_back(Output::Answer {
-                    peer: from,
-                    id,
-                    answer,
-                });
+                self.outputs.push_back(Output::Answer { peer: from, id, answer });
             }
         }
         self.pump(now);
@@ -197,8 +177,7 @@ impl Room {
     pub fn handle_peer_lost(&mut self, now: Now, peer: Peer) {
         self.active = now;
         self.watches.remove(&peer);
-        self.presence
-            .peer_lost(peer, now.plus_ms(self.limits.presence_grace_ms));
+        self.presence.peer_lost(peer, now.plus_ms(self.limits.presence_grace_ms));
         self.pump(now);
     }
 
@@ -221,10 +200,7 @@ impl Room {
         let deadline = self.queue.front().map(|waiting| waiting.deadline);
         let presence = self.presence.timeout(&self.limits);
         let marks = self.marks.timeout(self.limits.marks_interval_ms);
-        [deadline, presence, marks]
-            .into_iter()
-            .flatten()
-            .min_by_key(|at| at.mono_us)
+        [deadline, presence, marks].into_iter().flatten().min_by_key(|at| at.mono_us)
     }
 
     /// Whether the room may be dropped from memory: nobody is here, nothing waits, and nothing
@@ -251,8 +227,7 @@ impl Room {
 
     fn attach(&mut self, from: Peer, who: &Who) {
         if let Some(session) = &who.session {
-            self.presence
-                .attach(session.clone(), who.generation, from, &who.user);
+            self.presence.attach(session.clone(), who.generation, from, &who.user);
         }
     }
 
@@ -270,12 +245,7 @@ impl Room {
                 let from: User = who.user;
                 self.feed(|watch| {
                     let (from, kind, data) = (from.clone(), kind.clone(), data.clone());
-                    Fed::Signal {
-                        watch,
-                        from,
-                        kind,
-                        data,
-                    }
+                    Fed::Signal { watch, from, kind, data }
                 });
                 Answer::Done
             }
@@ -299,10 +269,7 @@ impl Room {
         self.expire_queue(now);
         self.presence.expire(now);
         if let Some(change) = self.presence.push(now, &self.limits) {
-            self.feed(|watch| Fed::Presence {
-                watch,
-                change: change.clone(),
-            });
+            self.feed(|watch| Fed::Presence { watch, change: change.clone() });
         }
         self.marks.ripen(now, self.limits.marks_interval_ms);
         self.issue_claim();
@@ -312,9 +279,7 @@ impl Room {
     fn issue_claim(&mut self) {
         let free = self.flight.as_ref().is_none_or(|flight| flight.uncertain);
         if free && self.claims.issue() {
-            self.outputs.push_back(Output::Reclaim {
-                after: self.head.head,
-            });
+            self.outputs.push_back(Output::Reclaim { after: self.head.head });
         }
     }
 }

@@ -49,13 +49,7 @@ impl Marks {
             return false;
         }
         self.floors.remove(user);
-        self.held.insert(
-            user.clone(),
-            Held {
-                mark,
-                clean_at: Ticket::MAX,
-            },
-        );
+        self.held.insert(user.clone(), Held { mark, clean_at: Ticket::MAX });
         self.dirty.insert(user.clone());
         true
     }
@@ -63,10 +57,7 @@ impl Marks {
     /// The author of an entry that was found in the log has read it.
     pub(crate) fn has_read(&mut self, record: &Record) {
         if record.kind == ContentKind::Post && self.floors.len() < CLEAN_KEPT {
-            let mark = Mark {
-                seq: record.seq,
-                ordinal: record.ordinal,
-            };
+            let mark = Mark { seq: record.seq, ordinal: record.ordinal };
             self.floors.insert(record.user.clone(), mark);
         }
     }
@@ -80,13 +71,7 @@ impl Marks {
         }
         if self.get(user).is_none_or(|held| held.seq < mark.seq) {
             self.dirty.remove(user);
-            self.held.insert(
-                user.clone(),
-                Held {
-                    mark,
-                    clean_at: ticket,
-                },
-            );
+            self.held.insert(user.clone(), Held { mark, clean_at: ticket });
         }
     }
 
@@ -106,9 +91,7 @@ impl Marks {
 
     /// Makes them due once it is time.
     pub(crate) fn ripen(&mut self, now: Now, interval_ms: u64) {
-        self.ripe |= self
-            .timeout(interval_ms)
-            .is_some_and(|due| now.reached(due));
+        self.ripe |= self.timeout(interval_ms).is_some_and(|due| now.reached(due));
     }
 
     /// Those to be written now; they count as clean until [`Marks::soil`].
@@ -119,10 +102,7 @@ impl Marks {
         self.ripe = false;
         self.written_at = Some(now);
         let users = std::mem::take(&mut self.dirty);
-        users
-            .into_iter()
-            .filter_map(|user| Some((user.clone(), self.get(&user)?)))
-            .collect()
+        users.into_iter().filter_map(|user| Some((user.clone(), self.get(&user)?))).collect()
     }
 
     /// They were written.
@@ -146,14 +126,12 @@ impl Marks {
     /// that is out: what became clean later is kept, since that read may answer an older value.
     pub(crate) fn shrink(&mut self, oldest: Ticket) {
         if self.held.len() > CLEAN_KEPT + self.dirty.len() {
-            self.held
-                .retain(|_, held| held.clean_at == Ticket::MAX || held.clean_at > oldest);
+            self.held.retain(|_, held| held.clean_at == Ticket::MAX || held.clean_at > oldest);
         }
     }
 }
 
 /// Posts above the mark. Below the first kept entry nothing is counted.
 pub(crate) fn unread(head: &Head, mark: Mark) -> u64 {
-    head.ordinal
-        .saturating_sub(mark.ordinal.max(head.first_ordinal))
+    head.ordinal.saturating_sub(mark.ordinal.max(head.first_ordinal))
 }

@@ -9,6 +9,7 @@
 use bytes::Bytes;
 use model::{Answer, AppendError, ContentKind, Entry, Fed, Mark, Now, Refusal, RefusalCode, Seq};
 
+use crate::dedup::Standing;
 use crate::draft::{Admitted, Draft};
 use crate::publish::{RETRY_MS, Waiting};
 use crate::{IdRow, Output, Room, State};
@@ -72,20 +73,11 @@ impl Room {
         for seq in draft.erased.keys() {
             self.window.blank(*seq);
         }
-        for Admitted {
-            waiting,
-            seq,
-            at_ms,
-            duplicate,
-        } in &draft.admitted
-        {
+        for Admitted { waiting, seq, at_ms, duplicate } in &draft.admitted {
             if *duplicate {
-                self.answered.remember(waiting.key());
+                self.remember_unchanged(waiting, *seq, *at_ms);
             } else if waiting.publish.content.kind == ContentKind::Post {
-                let ordinal = self
-                    .window
-                    .at(*seq)
-                    .map_or(self.head.ordinal, |row| row.ordinal);
+                let ordinal = self.window.at(*seq).map_or(self.head.ordinal, |row| row.ordinal);
                 let mark = Mark { seq: *seq, ordinal };
                 self.move_mark(&waiting.who.user.id, waiting.who.session.as_ref(), mark);
             }
@@ -139,30 +131,18 @@ impl Room {
         let mut written = draft.written.iter();
         let stands = |(row, _): &(IdRow, Bytes)| {
             let key = (row.user.clone(), row.id.clone());
-            self.window
-                .find(&key)
-                .is_some_and(|found| found.seq == row.seq)
+            self.window.find(&key).is_some_and(|found| found.seq == row.seq)
         };
         if draft.written.is_empty() || !written.all(stands) {
-            return self.fail(
-                now,
-                draft,
-                &Refusal::new(RefusalCode::Unavailable).retry_after(0),
-            );
+            return self.fail(now, draft, &Refusal::new(RefusalCode::Unavailable).retry_after(0));
         }
         self.feed_erased(draft.erased_before(before));
         for seq in draft.erased.keys() {
             self.window.blank(*seq);
         }
-        for Admitted {
-            waiting,
-            seq,
-            at_ms,
-            duplicate,
-        } in &draft.admitted
-        {
+        for Admitted { waiting, seq, at_ms, duplicate } in &draft.admitted {
             if *duplicate {
-                self.answered.remember(waiting.key());
+                self.remember_unchanged(waiting, *seq, *at_ms);
             }
             self.published(waiting, *seq, *at_ms, *duplicate);
         }
@@ -172,21 +152,20 @@ impl Room {
     /// Its outcome will not be learnt here: those who wait send again, to whoever owns the room.
     pub(crate) fn give_up_flight(&mut self, now: Now) {
         if let Some(draft) = self.flight.take_if(|draft| draft.uncertain) {
-            self.fail(
-                now,
-                draft,
-                &Refusal::new(RefusalCode::Unavailable).retry_after(0),
-            );
+            self.fail(now, draft, &Refusal::new(RefusalCode::Unavailable).retry_after(0));
+        }
+    }
+
+    /// The publish has no entry of its own: this one stands for it.
+    pub(crate) fn remember_unchanged(&mut self, waiting: &Waiting, seq: Seq, at_ms: u64) {
+        let digest = waiting.publish.content.digest;
+        if !self.window.holds(&waiting.key()) {
+            self.answered.remember(waiting.key(), Standing { seq, at_ms, digest });
         }
     }
 
     pub(crate) fn published(&mut self, waiting: &Waiting, seq: Seq, at_ms: u64, duplicate: bool) {
-        let answer = Answer::Published {
-            log: self.head.log.clone(),
-            seq,
-            at_ms,
-            duplicate,
-        };
+        let answer = Answer::Published { log: self.head.log.clone(), seq, at_ms, duplicate };
         let (peer, id) = (waiting.peer, waiting.ask);
         self.outputs.push_back(Output::Answer { peer, id, answer });
     }
@@ -194,20 +173,13 @@ impl Room {
     pub(crate) fn feed_entries(&mut self, entries: Vec<Entry>) {
         if !entries.is_empty() {
             let log = self.head.log.clone();
-            self.feed(|watch| Fed::Entries {
-                watch,
-                log: log.clone(),
-                entries: entries.clone(),
-            });
+            self.feed(|watch| Fed::Entries { watch, log: log.clone(), entries: entries.clone() });
         }
     }
 
     pub(crate) fn feed_erased(&mut self, entries: Vec<Entry>) {
         if !entries.is_empty() {
-            self.feed(|watch| Fed::Erased {
-                watch,
-                entries: entries.clone(),
-            });
+            self.feed(|watch| Fed::Erased { watch, entries: entries.clone() });
         }
     }
 
@@ -216,17 +188,11 @@ impl Room {
         let keep = self.limits.dedup_window;
         if self.window.len() > keep + SHRINK_STEP && !self.reads.asks_ids() {
             let lows = self.queue.iter().filter_map(|waiting| self.low(waiting));
-            let needed = lows
-                .min()
-                .map_or(0, |low| (self.head.head + 1).saturating_sub(low));
+            let needed = lows.min().map_or(0, |low| (self.head.head + 1).saturating_sub(low));
             self.window.shrink(keep.max(needed));
         }
         if self.targets.is_large() {
-            let pinned = self
-                .queue
-                .iter()
-                .map(|waiting| waiting.publish.content.target)
-                .collect();
+            let pinned = self.queue.iter().map(|waiting| waiting.publish.content.target).collect();
             self.targets.shrink(&pinned);
         }
         self.marks.shrink(self.reads.oldest());

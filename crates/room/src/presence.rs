@@ -50,15 +50,8 @@ struct Told {
 impl Presence {
     /// Nobody yet; `collecting` until everybody had the time to attach again.
     pub(crate) fn new(collecting: Option<Now>) -> Presence {
-        let told = Told {
-            users: Some(BTreeMap::new()),
-            ..Told::default()
-        };
-        Presence {
-            collecting,
-            told,
-            ..Presence::default()
-        }
+        let told = Told { users: Some(BTreeMap::new()), ..Told::default() };
+        Presence { collecting, told, ..Presence::default() }
     }
 
     /// A connection of a session reads the room. An older connection than the one that is known
@@ -70,27 +63,14 @@ impl Presence {
         peer: Peer,
         user: &User,
     ) {
-        if self
-            .sessions
-            .get(&session)
-            .is_some_and(|held| held.generation > generation)
-        {
+        if self.sessions.get(&session).is_some_and(|held| held.generation > generation) {
             return;
         }
         self.remove(&session);
         self.attached += 1;
         let order = self.attached;
-        self.persons
-            .entry(user.id.clone())
-            .or_default()
-            .insert((order, session.clone()));
-        let held = Attachment {
-            user: user.clone(),
-            generation,
-            peer,
-            order,
-            until: None,
-        };
+        self.persons.entry(user.id.clone()).or_default().insert((order, session.clone()));
+        let held = Attachment { user: user.clone(), generation, peer, order, until: None };
         self.sessions.insert(session, held);
         self.dirty = true;
     }
@@ -128,12 +108,7 @@ impl Presence {
 
     /// Peers that hold attachments of the user by other sessions.
     pub(crate) fn peers_of(&self, user: &UserId, but: Option<&SessionId>) -> BTreeSet<Peer> {
-        let sessions = self
-            .persons
-            .get(user)
-            .into_iter()
-            .flatten()
-            .map(|(_, session)| session);
+        let sessions = self.persons.get(user).into_iter().flatten().map(|(_, session)| session);
         sessions
             .filter(|session| Some(*session) != but)
             .filter_map(|session| self.sessions.get(session))
@@ -170,26 +145,15 @@ impl Presence {
 
     /// When something has to be done next.
     pub(crate) fn timeout(&self, limits: &Limits) -> Option<Now> {
-        let grace = self.graces.first().map(|(mono_us, _)| Now {
-            mono_us: *mono_us,
-            wall_ms: 0,
-        });
+        let grace = self.graces.first().map(|(mono_us, _)| Now { mono_us: *mono_us, wall_ms: 0 });
         let push = self.collecting.or_else(|| self.due(limits));
         grace.into_iter().chain(push).min_by_key(|at| at.mono_us)
     }
 
     /// Who watchers were told is here; `None` while that is being collected.
     pub(crate) fn told(&self) -> Option<Roster> {
-        let users = self
-            .told
-            .users
-            .iter()
-            .flat_map(|users| users.values().cloned())
-            .collect();
-        self.collecting.is_none().then_some(Roster {
-            count: self.told.count,
-            users,
-        })
+        let users = self.told.users.iter().flat_map(|users| users.values().cloned()).collect();
+        self.collecting.is_none().then_some(Roster { count: self.told.count, users })
     }
 
     /// Who is here; the time until which that is being collected, if it is.
@@ -206,21 +170,13 @@ impl Presence {
 
     fn due(&self, limits: &Limits) -> Option<Now> {
         let after = |at: Now| at.plus_ms(limits.presence_interval_ms);
-        self.dirty
-            .then(|| self.told.at.map_or(Now::default(), after))
+        self.dirty.then(|| self.told.at.map_or(Now::default(), after))
     }
 
     fn present(&self, list_max: usize) -> Roster {
         let listed = self.persons.len() <= list_max;
-        let users = if listed {
-            self.shown().collect()
-        } else {
-            Vec::new()
-        };
-        Roster {
-            count: self.persons.len() as u64,
-            users,
-        }
+        let users = if listed { self.shown().collect() } else { Vec::new() };
+        Roster { count: self.persons.len() as u64, users }
     }
 
     /// Everybody, each as the youngest attachment shows it.
@@ -234,13 +190,8 @@ impl Presence {
     fn change(&mut self, full: bool, list_max: usize) -> Option<PresenceChange> {
         let roster = self.present(list_max);
         let listed = self.persons.len() <= list_max;
-        let users: Option<BTreeMap<UserId, User>> = listed.then(|| {
-            roster
-                .users
-                .iter()
-                .map(|user| (user.id.clone(), user.clone()))
-                .collect()
-        });
+        let users: Option<BTreeMap<UserId, User>> = listed
+            .then(|| roster.users.iter().map(|user| (user.id.clone(), user.clone())).collect());
         let before = std::mem::replace(&mut self.told.users, users);
         let count_before = std::mem::replace(&mut self.told.count, roster.count);
         match (&before, &self.told.users) {
@@ -282,20 +233,10 @@ fn delta(
     before: &BTreeMap<UserId, User>,
     now: &BTreeMap<UserId, User>,
 ) -> Option<PresenceChange> {
-    let arrived: Vec<User> = now
-        .values()
-        .filter(|user| before.get(&user.id) != Some(user))
-        .cloned()
-        .collect();
-    let departed: Vec<UserId> = before
-        .keys()
-        .filter(|id| !now.contains_key(*id))
-        .cloned()
-        .collect();
+    let arrived: Vec<User> =
+        now.values().filter(|user| before.get(&user.id) != Some(user)).cloned().collect();
+    let departed: Vec<UserId> =
+        before.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
     let some = !arrived.is_empty() || !departed.is_empty();
-    some.then_some(PresenceChange::Delta {
-        count,
-        arrived,
-        departed,
-    })
+    some.then_some(PresenceChange::Delta { count, arrived, departed })
 }

@@ -15,7 +15,7 @@ use model::{
     Answer, ContentKind, MessageId, Now, Publish, Refusal, RefusalCode, Right, Seq, StateKey, Who,
 };
 
-use crate::dedup::{self, Key, Range};
+use crate::dedup::{self, Key, Range, Standing};
 use crate::draft::Draft;
 use crate::reads::Pending;
 use crate::targets::Reactor;
@@ -111,27 +111,12 @@ fn no(code: RefusalCode) -> Verdict {
 impl Room {
     pub(crate) fn publish(&mut self, now: Now, peer: Peer, ask: AskId, who: Who, publish: Publish) {
         if self.queue.len() >= self.limits.room_queue_max {
-            return self.refuse(
-                peer,
-                ask,
-                Refusal::new(RefusalCode::Busy).retry_after(RETRY_MS),
-            );
+            return self.refuse(peer, ask, Refusal::new(RefusalCode::Busy).retry_after(RETRY_MS));
         }
         let id = publish.id.clone().unwrap_or_else(|| self.mint(now));
         let deadline = now.plus_ms(self.limits.publish_wait_ms);
-        let mut waiting = Waiting {
-            peer,
-            ask,
-            who,
-            publish,
-            id,
-            deadline,
-            claim: None,
-        };
-        let tip = self
-            .flight
-            .as_ref()
-            .map_or(self.head.head, |flight| flight.head);
+        let mut waiting = Waiting { peer, ask, who, publish, id, deadline, claim: None };
+        let tip = self.flight.as_ref().map_or(self.head.head, |flight| flight.head);
         self.claim_if_ahead(&mut waiting, tip);
         self.ask_for_needs(&waiting);
         self.queue.push_back(waiting);
@@ -140,22 +125,13 @@ impl Room {
     /// An id for a publish without one: it protects nothing, but every entry has one.
     fn mint(&mut self, now: Now) -> MessageId {
         self.minted += 1;
-        let text = format!(
-            "_{:x}.{:x}.{}",
-            now.wall_ms,
-            self.minted,
-            self.seed.letters(12)
-        );
+        let text = format!("_{:x}.{:x}.{}", now.wall_ms, self.minted, self.seed.letters(12));
         MessageId::new(&text).expect("letters, digits, dots and an underscore are allowed")
     }
 
     /// Refuses what has waited too long; what is being appended waits for the journal's word.
     pub(crate) fn expire_queue(&mut self, now: Now) {
-        while self
-            .queue
-            .front()
-            .is_some_and(|waiting| now.reached(waiting.deadline))
-        {
+        while self.queue.front().is_some_and(|waiting| now.reached(waiting.deadline)) {
             let Some(waiting) = self.queue.pop_front() else {
                 return;
             };
@@ -196,20 +172,15 @@ impl Room {
     fn ask_for(&mut self, need: Need) {
         if !self.reads.asked(&need) {
             let read = match &need {
-                Need::Ids(from) => Read::Ids {
-                    from: *from,
-                    to: self.window.low(self.head.head) - 1,
-                },
+                Need::Ids(from) => {
+                    Read::Ids { from: *from, to: self.window.low(self.head.head) - 1 }
+                }
                 Need::Target(target) => Read::Target { target: *target },
                 Need::Changes(target) => {
                     let known = self.targets.get(*target);
                     let redact = known.is_some_and(|known| known.kind == ContentKind::Tombstone);
                     let edits = known.map_or(0, |known| known.fold.edits);
-                    Read::Changes {
-                        target: *target,
-                        edits,
-                        redact,
-                    }
+                    Read::Changes { target: *target, edits, redact }
                 }
                 Need::Reaction(target, (user, key)) => {
                     Read::States(vec![StateKey::Reaction(*target, user.clone(), key.clone())])
@@ -221,7 +192,9 @@ impl Room {
 
     /// What has to be known before this publish can be judged, as far as that is known now.
     pub(crate) fn needs(&self, waiting: &Waiting) -> Vec<Need> {
-        if waiting.publish.id.is_some() && self.window.holds(&waiting.key()) {
+        if waiting.publish.id.is_some()
+            && (self.window.holds(&waiting.key()) || self.answered.holds(&waiting.key()))
+        {
             return Vec::new();
         }
         let mut needs = Vec::new();
@@ -273,10 +246,14 @@ impl Room {
         let (key, content) = (waiting.key(), &waiting.publish.content);
         if let Some(row) = self.window.find(&key) {
             return if dedup::repeats(row.kind, row.digest, content.digest) {
-                Verdict::Duplicate {
-                    seq: row.seq,
-                    at_ms: row.at_ms,
-                }
+                Verdict::Duplicate { seq: row.seq, at_ms: row.at_ms }
+            } else {
+                no(RefusalCode::IdConflict)
+            };
+        }
+        if let Some(Standing { seq, at_ms, digest }) = self.answered.find(&key) {
+            return if digest == content.digest {
+                Verdict::Duplicate { seq, at_ms }
             } else {
                 no(RefusalCode::IdConflict)
             };
@@ -309,9 +286,7 @@ impl Room {
     }
 
     fn has_claimed(&self, waiting: &Waiting) -> bool {
-        waiting
-            .claim
-            .is_some_and(|claim| self.claims.is_done(claim))
+        waiting.claim.is_some_and(|claim| self.claims.is_done(claim))
     }
 
     fn judge_content(&self, waiting: &Waiting, draft: &Draft) -> Verdict {
@@ -362,24 +337,13 @@ impl Room {
         let Some(target) = self.targets.get(content.target) else {
             return Verdict::Wait;
         };
-        let standing = self
-            .targets
-            .reaction(content.target, &waiting.reactor())
-            .flatten();
+        let standing = self.targets.reaction(content.target, &waiting.reactor()).flatten();
         match standing {
             Some(_) if content.remove => Verdict::Write,
-            None if content.remove => Verdict::Repeat {
-                seq: content.target,
-                at_ms: target.at_ms,
-            },
+            None if content.remove => Verdict::Repeat { seq: content.target, at_ms: target.at_ms },
             Some(seq) => {
-                let at_ms = draft
-                    .at_ms_of(seq)
-                    .or_else(|| Some(self.window.at(seq)?.at_ms));
-                Verdict::Repeat {
-                    seq,
-                    at_ms: at_ms.unwrap_or(target.at_ms),
-                }
+                let at_ms = draft.at_ms_of(seq).or_else(|| Some(self.window.at(seq)?.at_ms));
+                Verdict::Repeat { seq, at_ms: at_ms.unwrap_or(target.at_ms) }
             }
             None if target.takes_key(&content.key) => Verdict::Write,
             None => no(RefusalCode::TooManyChanges),
@@ -403,10 +367,6 @@ impl Room {
     }
 
     pub(crate) fn refuse(&mut self, peer: Peer, id: AskId, refusal: Refusal) {
-        self.outputs.push_back(Output::Answer {
-            peer,
-            id,
-            answer: Answer::Refused(refusal),
-        });
+        self.outputs.push_back(Output::Answer { peer, id, answer: Answer::Refused(refusal) });
     }
 }

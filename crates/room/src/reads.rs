@@ -64,8 +64,7 @@ impl Reads {
     /// The results of these are of no interest any more: what they show may be out of date.
     pub(crate) fn forget(&mut self, stale: impl Fn(&Need) -> bool) {
         self.asked.retain(|need| !stale(need));
-        self.out
-            .retain(|_, pending| !matches!(pending, Pending::Need(need) if stale(need)));
+        self.out.retain(|_, pending| !matches!(pending, Pending::Need(need) if stale(need)));
     }
 
     /// Takes out everybody who waits for more than publishing.

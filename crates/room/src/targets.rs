@@ -83,15 +83,9 @@ impl Target {
 
     pub(crate) fn react(&mut self, user: &UserId, key: &str) {
         let reactions = &mut self.fold.reactions;
-        let index = reactions
-            .iter()
-            .position(|count| count.key == key)
-            .unwrap_or(reactions.len());
+        let index = reactions.iter().position(|count| count.key == key).unwrap_or(reactions.len());
         if index == reactions.len() {
-            reactions.push(ReactionCount {
-                key: key.to_owned(),
-                ..ReactionCount::default()
-            });
+            reactions.push(ReactionCount { key: key.to_owned(), ..ReactionCount::default() });
         }
         let count = &mut reactions[index];
         count.count += 1;
@@ -101,12 +95,7 @@ impl Target {
     }
 
     pub(crate) fn unreact(&mut self, user: &UserId, key: &str) {
-        for count in self
-            .fold
-            .reactions
-            .iter_mut()
-            .filter(|count| count.key == key)
-        {
+        for count in self.fold.reactions.iter_mut().filter(|count| count.key == key) {
             count.count = count.count.saturating_sub(1);
             count.users.retain(|listed| listed != user);
         }
@@ -137,13 +126,7 @@ impl Targets {
 
     pub(crate) fn put(&mut self, seq: Seq, target: Target) {
         self.uses += 1;
-        self.held.insert(
-            seq,
-            Target {
-                used: self.uses,
-                ..target
-            },
-        );
+        self.held.insert(seq, Target { used: self.uses, ..target });
     }
 
     pub(crate) fn reaction(&self, seq: Seq, reactor: &Reactor) -> Option<Option<Seq>> {
@@ -151,10 +134,7 @@ impl Targets {
     }
 
     pub(crate) fn put_reaction(&mut self, seq: Seq, reactor: Reactor, standing: Option<Seq>) {
-        self.reactions
-            .entry(seq)
-            .or_default()
-            .insert(reactor, standing);
+        self.reactions.entry(seq).or_default().insert(reactor, standing);
     }
 
     pub(crate) fn forget(&mut self, seq: Seq) {
@@ -176,24 +156,13 @@ impl Targets {
     pub(crate) fn is_large(&self) -> bool {
         self.held.len() > KEPT
             || self.reactions.len() > KEPT
-            || self
-                .held
-                .values()
-                .any(|target| target.edits.len() > WEIGHT_KEPT)
-            || self
-                .reactions
-                .values()
-                .any(|reactions| reactions.len() > WEIGHT_KEPT)
+            || self.held.values().any(|target| target.edits.len() > WEIGHT_KEPT)
+            || self.reactions.values().any(|reactions| reactions.len() > WEIGHT_KEPT)
     }
 
     /// Evicts what is heavy, then what was used least recently; never what is pinned.
     pub(crate) fn shrink(&mut self, pinned: &BTreeSet<Seq>) {
-        let seqs: BTreeSet<Seq> = self
-            .held
-            .keys()
-            .chain(self.reactions.keys())
-            .copied()
-            .collect();
+        let seqs: BTreeSet<Seq> = self.held.keys().chain(self.reactions.keys()).copied().collect();
         let mut loose: Vec<(u64, Seq)> = seqs
             .iter()
             .filter(|seq| !pinned.contains(seq))

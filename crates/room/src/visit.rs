@@ -44,10 +44,7 @@ pub(crate) struct Visit {
 /// What is asked.
 #[derive(Debug)]
 pub(crate) enum Goal {
-    Attach {
-        after: Option<Position>,
-        recent: u32,
-    },
+    Attach { after: Option<Position>, recent: u32 },
     Summary,
     History(HistoryAsk),
     Mark(Seq),
@@ -161,15 +158,10 @@ impl Room {
     pub(crate) fn deny(&mut self, now: Now, visit: Visit, refusal: Refusal) {
         if let (Goal::Attach { .. }, Some(session)) = (&visit.goal, &visit.session) {
             let grace = Some(now.plus_ms(self.limits.presence_grace_ms));
-            self.presence
-                .detach(session, visit.generation, visit.peer, grace);
+            self.presence.detach(session, visit.generation, visit.peer, grace);
         }
         let answer = denied(visit.goal.subscribes(), refusal);
-        self.outputs.push_back(Output::Answer {
-            peer: visit.peer,
-            id: visit.ask,
-            answer,
-        });
+        self.outputs.push_back(Output::Answer { peer: visit.peer, id: visit.ask, answer });
     }
 
     fn step(&mut self, visit: &mut Visit) -> Step {
@@ -211,17 +203,10 @@ impl Room {
                 }
             },
         };
-        let recent = if *recent == 0 {
-            self.limits.recent_default
-        } else {
-            *recent
-        };
+        let recent = if *recent == 0 { self.limits.recent_default } else { *recent };
         visit.reason = Some(reason);
         if self.head.log.is_none() {
-            let catchup = Catchup::Snapshot(Snapshot {
-                reason,
-                page: Page::default(),
-            });
+            let catchup = Catchup::Snapshot(Snapshot { reason, page: Page::default() });
             return self.subscribed(visit, (0, 0), Mark::default(), catchup);
         }
         match (visit.page.take(), self.mark_of(visit)) {
@@ -246,11 +231,7 @@ impl Room {
             };
         }
         if after.seq > self.head.head {
-            return if claimed {
-                Plan::Snapshot(SnapshotReason::Ahead)
-            } else {
-                Plan::Claim
-            };
+            return if claimed { Plan::Snapshot(SnapshotReason::Ahead) } else { Plan::Claim };
         }
         let missed = self.head.head - after.seq;
         if after.seq + 1 < self.head.first {
@@ -265,16 +246,8 @@ impl Room {
     /// The answer to an attach; live starts behind `head`.
     fn subscribed(&self, visit: &Visit, head: (Seq, u64), mark: Mark, catchup: Catchup) -> Step {
         let (head, ordinal) = head;
-        let mark = if mark.seq > head {
-            Mark { seq: head, ordinal }
-        } else {
-            mark
-        };
-        let at_head = crate::Head {
-            head,
-            ordinal,
-            ..self.head.clone()
-        };
+        let mark = if mark.seq > head { Mark { seq: head, ordinal } } else { mark };
+        let at_head = crate::Head { head, ordinal, ..self.head.clone() };
         Step::Answer(Answer::Subscribed(Subscription {
             log: self.head.log.clone(),
             first: self.head.first,
@@ -290,27 +263,14 @@ impl Room {
     fn step_summary(&mut self, visit: &mut Visit) -> Step {
         let summary = |head, ordinal, mark, last| {
             let log = self.head.log.clone();
-            Step::Answer(Answer::Summary(Summary {
-                log,
-                head,
-                ordinal,
-                mark: Some(mark),
-                last,
-            }))
+            Step::Answer(Answer::Summary(Summary { log, head, ordinal, mark: Some(mark), last }))
         };
         if self.head.log.is_none() {
             return summary(0, 0, Mark::default(), None);
         }
         match (visit.page.take(), self.mark_of(visit)) {
             (Some((as_of, page, ordinal)), Some(mark)) => {
-                let mark = if mark.seq > as_of {
-                    Mark {
-                        seq: as_of,
-                        ordinal,
-                    }
-                } else {
-                    mark
-                };
+                let mark = if mark.seq > as_of { Mark { seq: as_of, ordinal } } else { mark };
                 summary(as_of, ordinal, mark, page.posts.into_iter().next_back())
             }
             _ => Step::Read(self.page(visit, HistoryAnchor::Newest, 1)),
@@ -325,24 +285,12 @@ impl Room {
             });
         }
         if let Some((_, page, _)) = visit.page.take() {
-            return Step::Answer(Answer::History {
-                log: self.head.log.clone(),
-                page,
-            });
+            return Step::Answer(Answer::History { log: self.head.log.clone(), page });
         }
-        let limit = if ask.limit == 0 {
-            self.limits.recent_default
-        } else {
-            ask.limit
-        };
+        let limit = if ask.limit == 0 { self.limits.recent_default } else { ask.limit };
         let limit = limit.min(PAGE_POSTS_MAX);
         let user = visit.user.clone();
-        Step::Read(Read::Page {
-            anchor: ask.anchor,
-            limit,
-            user,
-            states: Vec::new(),
-        })
+        Step::Read(Read::Page { anchor: ask.anchor, limit, user, states: Vec::new() })
     }
 
     fn step_mark(&mut self, visit: &mut Visit, seq: Seq) -> Step {
@@ -362,21 +310,10 @@ impl Room {
                         Refusal::because(RefusalCode::Busy, "too many marks wait to be written");
                     return Step::Answer(Answer::Refused(busy.retry_after(RETRY_MS)));
                 }
-                self.mark(
-                    &visit.user,
-                    visit.session.as_ref(),
-                    stood,
-                    Mark { seq, ordinal },
-                )
+                self.mark(&visit.user, visit.session.as_ref(), stood, Mark { seq, ordinal })
             }
-            (None, Some(_)) => Step::Read(Read::At {
-                seq,
-                states: Vec::new(),
-            }),
-            (None, None) => Step::Read(Read::At {
-                seq,
-                states: vec![key],
-            }),
+            (None, Some(_)) => Step::Read(Read::At { seq, states: Vec::new() }),
+            (None, None) => Step::Read(Read::At { seq, states: vec![key] }),
             (Some(_), None) => Step::Read(Read::States(vec![key])),
         }
     }
@@ -394,10 +331,7 @@ impl Room {
         } else {
             stood
         };
-        Step::Answer(Answer::Marked {
-            mark,
-            unread: marks::unread(&self.head, mark),
-        })
+        Step::Answer(Answer::Marked { mark, unread: marks::unread(&self.head, mark) })
     }
 
     /// Where the user's mark stands, if that is known: what was read, or moved since.
@@ -414,12 +348,7 @@ impl Room {
             None => vec![StateKey::Mark(user.clone())],
             Some(_) => Vec::new(),
         };
-        Read::Page {
-            anchor,
-            limit: limit.min(PAGE_POSTS_MAX),
-            user,
-            states,
-        }
+        Read::Page { anchor, limit: limit.min(PAGE_POSTS_MAX), user, states }
     }
 
     fn take_page(&mut self, visit: &mut Visit, ticket: u64, done: PageDone) -> Result<(), String> {
@@ -428,10 +357,7 @@ impl Room {
             return Err("the journal does not know a room that it has entries of".to_owned());
         };
         if head.head <= self.head.head && head.log != self.head.log {
-            return Err(format!(
-                "the log is {} in the journal, {} here",
-                head.log, self.head.log
-            ));
+            return Err(format!("the log is {} in the journal, {} here", head.log, self.head.log));
         }
         let (as_of, ordinal) = (head.head, head.ordinal);
         visit.page = Some((as_of, crate::history::fold(done)?, ordinal));
@@ -470,8 +396,5 @@ pub(crate) fn denied(subscribes: bool, refusal: Refusal) -> Answer {
         _ => UnsubscribedCode::Unavailable,
     };
     let retry_after_ms = refusal.retry_after_ms;
-    Answer::Unsubscribed(Unsubscribed {
-        retry_after_ms,
-        ..Unsubscribed::new(code)
-    })
+    Answer::Unsubscribed(Unsubscribed { retry_after_ms, ..Unsubscribed::new(code) })
 }

@@ -20,10 +20,7 @@ fn world() -> (Store, Owner) {
 #[test]
 fn a_publish_whose_predecessor_was_refused_is_not_admitted_before_it() {
     let mut store = Store::default();
-    let limits = Limits {
-        room_queue_max: 1,
-        ..Limits::default()
-    };
+    let limits = Limits { room_queue_max: 1, ..Limits::default() };
     let mut owner = Owner::open(&mut store, &limits, 0);
     let other = owner.send(BOB, who("bob"), publish("b0", post("in flight")));
     let waits = owner.send(BOB, who("bob"), publish("b1", post("fills the queue")));
@@ -32,25 +29,16 @@ fn a_publish_whose_predecessor_was_refused_is_not_admitted_before_it() {
     owner.settle(&mut store);
     assert!(owner.is_answered(BOB, other) && owner.is_answered(BOB, waits));
 
-    let second = model::Publish {
-        after: Some(id("p1")),
-        ..publish("p2", post("two"))
-    };
+    let second = model::Publish { after: Some(id("p1")), ..publish("p2", post("two")) };
     let p2 = owner.send(ALICE, who("ann"), second.clone());
     owner.settle(&mut store);
     let refusal = owner.refused(ALICE, p2);
-    assert_eq!(
-        (refusal.code, refusal.retry_after_ms),
-        (RefusalCode::PredecessorMissing, Some(0))
-    );
+    assert_eq!((refusal.code, refusal.retry_after_ms), (RefusalCode::PredecessorMissing, Some(0)));
 
     let p1 = owner.send(ALICE, who("ann"), publish("p1", post("one")));
     let p2 = owner.send(ALICE, who("ann"), second);
     owner.settle(&mut store);
-    assert_eq!(
-        (owner.published(ALICE, p1), owner.published(ALICE, p2)),
-        ((3, false), (4, false))
-    );
+    assert_eq!((owner.published(ALICE, p1), owner.published(ALICE, p2)), ((3, false), (4, false)));
 }
 
 /// 1: p1 dies with owner A, and p2 is the first thing that B sees.
@@ -59,10 +47,7 @@ fn a_new_owner_does_not_admit_a_publish_whose_predecessor_died_with_the_old_one(
     let (mut store, mut a) = world();
     a.send(ALICE, who("ann"), publish("p1", post("one")));
     let mut b = Owner::open(&mut store, &Limits::default(), 0);
-    let second = model::Publish {
-        after: Some(id("p1")),
-        ..publish("p2", post("two"))
-    };
+    let second = model::Publish { after: Some(id("p1")), ..publish("p2", post("two")) };
     let p2 = b.send(ALICE, who("ann"), second);
     b.settle(&mut store);
     assert_eq!(b.code(ALICE, p2), RefusalCode::PredecessorMissing);
@@ -80,11 +65,7 @@ fn what_waits_for_a_read_keeps_its_place_while_later_reads_are_out_already() {
     let next = owner.send(ALICE, who("ann"), publish("m3", post("two")));
     let react = owner.send(ALICE, who("ann"), publish("m4", react(1, "+")));
     assert!(owner.batch.is_none(), "the post waits behind the edit");
-    assert_eq!(
-        owner.reads.len(),
-        2,
-        "the post of both, and the reaction's state"
-    );
+    assert_eq!(owner.reads.len(), 2, "the post of both, and the reaction's state");
     while !owner.reads.is_empty() {
         let last = owner.reads.len() - 1;
         owner.read(&store, last);
@@ -100,10 +81,7 @@ fn what_is_chained_to_a_failed_publish_fails_and_what_is_not_goes_on() {
     let (mut store, mut owner) = world();
     owner.say(&mut store, "ann", "m1", post("one"));
     let bad = owner.send(BOB, who("bob"), publish("b1", edit(1, "not mine")));
-    let chained = model::Publish {
-        after: Some(id("b1")),
-        ..publish("b2", post("chained"))
-    };
+    let chained = model::Publish { after: Some(id("b1")), ..publish("b2", post("chained")) };
     let chained = owner.send(BOB, who("bob"), chained);
     let free = owner.send(ALICE, who("ann"), publish("m2", post("free")));
     owner.settle(&mut store);
@@ -116,21 +94,15 @@ fn what_is_chained_to_a_failed_publish_fails_and_what_is_not_goes_on() {
 #[test]
 fn a_copy_is_found_however_late_it_is_sent_again() {
     let mut store = Store::default();
-    let limits = Limits {
-        dedup_window: 10,
-        batch_entries_max: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { dedup_window: 10, batch_entries_max: 100, ..Limits::default() };
     let mut owner = Owner::open(&mut store, &limits, 0);
     owner.say(&mut store, "ann", "late", post("once"));
     for n in 0..3_000 {
         owner.send(BOB, who("bob"), publish(&format!("{n}"), post("later")));
         owner.settle(&mut store);
     }
-    let resend = model::Publish {
-        since: Some(Position::origin()),
-        ..publish("late", post("once"))
-    };
+    let resend =
+        model::Publish { since: Some(Position::origin()), ..publish("late", post("once")) };
     let ask = owner.send(ALICE, who("ann"), resend.clone());
     owner.settle(&mut store);
     assert_eq!(owner.published(ALICE, ask), (1, true));
@@ -150,24 +122,13 @@ fn what_cannot_be_known_is_undecidable() {
     let like = store.records[0].clone();
     for seq in 2..=65_538 {
         let id = model::MessageId::new(&format!("filler-{seq}")).expect("valid");
-        store.records.push(model::Record {
-            seq,
-            id,
-            ordinal: seq,
-            ..like.clone()
-        });
+        store.records.push(model::Record { seq, id, ordinal: seq, ..like.clone() });
     }
     let mut owner = Owner::open(&mut store, &Limits::default(), 0);
     let decidable = since(&store, 2);
-    let ask = model::Publish {
-        since: decidable,
-        ..publish("m2", post("two"))
-    };
+    let ask = model::Publish { since: decidable, ..publish("m2", post("two")) };
     let ask = owner.send(ALICE, who("ann"), ask);
-    let beyond = model::Publish {
-        since: since(&store, 1),
-        ..publish("m3", post("three"))
-    };
+    let beyond = model::Publish { since: since(&store, 1), ..publish("m3", post("three")) };
     let beyond = owner.send(ALICE, who("ann"), beyond);
     owner.settle(&mut store);
     assert_eq!(owner.published(ALICE, ask), (65_539, false));
@@ -176,15 +137,9 @@ fn what_cannot_be_known_is_undecidable() {
 
     store.trim(65_500);
     let mut owner = Owner::open(&mut store, &Limits::default(), 0);
-    let at_edge = model::Publish {
-        since: since(&store, 65_499),
-        ..publish("m4", post("four"))
-    };
+    let at_edge = model::Publish { since: since(&store, 65_499), ..publish("m4", post("four")) };
     let at_edge = owner.send(ALICE, who("ann"), at_edge);
-    let below = model::Publish {
-        since: since(&store, 65_498),
-        ..publish("m5", post("five"))
-    };
+    let below = model::Publish { since: since(&store, 65_498), ..publish("m5", post("five")) };
     let below = owner.send(ALICE, who("ann"), below);
     owner.settle(&mut store);
     assert_eq!(owner.published(ALICE, at_edge), (65_540, false));
@@ -201,10 +156,7 @@ fn an_unknown_append_that_committed_is_answered_only_after_the_claim() {
     store.arrive();
     assert!(!owner.is_answered(ALICE, ask) && entries(&owner.fed[&BOB]).is_empty());
     let behind = owner.send(ALICE, who("ann"), publish("m2", post("two")));
-    assert!(
-        owner.batch.is_none(),
-        "nothing is appended before the claim"
-    );
+    assert!(owner.batch.is_none(), "nothing is appended before the claim");
     owner.settle(&mut store);
     assert_eq!(owner.published(ALICE, ask), (1, false));
     assert_eq!(owner.published(ALICE, behind), (2, false));
@@ -243,8 +195,7 @@ fn an_unknown_redaction_that_committed_is_fed_after_the_claim() {
     assert_eq!(owner.published(ALICE, ask), (2, false));
     let fed = owner.take_fed(BOB);
     assert!(
-        fed.iter()
-            .any(|fed| matches!(fed, Fed::Erased { entries, .. } if entries[0].seq == 1))
+        fed.iter().any(|fed| matches!(fed, Fed::Erased { entries, .. } if entries[0].seq == 1))
     );
     let late = owner.send(ALICE, who("ann"), publish("m3", edit(1, "again")));
     owner.settle(&mut store);
@@ -255,39 +206,23 @@ fn an_unknown_redaction_that_committed_is_fed_after_the_claim() {
 #[test]
 fn a_failed_append_leaves_no_hole_and_refuses_in_order() {
     for (error, code) in [
-        (
-            AppendError::Unavailable("down".into()),
-            RefusalCode::Unavailable,
-        ),
+        (AppendError::Unavailable("down".into()), RefusalCode::Unavailable),
         (AppendError::NoSpace, RefusalCode::StorageFull),
-        (
-            AppendError::Poisoned("broken".into()),
-            RefusalCode::Unavailable,
-        ),
+        (AppendError::Poisoned("broken".into()), RefusalCode::Unavailable),
     ] {
         let (mut store, mut owner) = world();
         let one = owner.send(ALICE, who("ann"), publish("m1", post("one")));
-        let second = model::Publish {
-            after: Some(id("m1")),
-            ..publish("m2", post("two"))
-        };
+        let second = model::Publish { after: Some(id("m1")), ..publish("m2", post("two")) };
         let two = owner.send(ALICE, who("ann"), second);
         let three = owner.send(BOB, who("bob"), publish("m3", post("three")));
-        assert_eq!(
-            owner.batch.as_ref().map(|b| b.records.len()),
-            Some(1),
-            "one append at a time"
-        );
+        assert_eq!(owner.batch.as_ref().map(|b| b.records.len()), Some(1), "one append at a time");
         owner.appended(Err(error));
         assert_eq!(owner.code(ALICE, one), code);
         assert!(owner.refused(ALICE, one).is_retryable());
         owner.settle(&mut store);
         assert_eq!(owner.code(ALICE, two), RefusalCode::PredecessorMissing);
         assert_eq!(owner.published(BOB, three), (1, false));
-        assert!(
-            owner.order.windows(2).all(|w| w[0] < w[1]),
-            "answered in order"
-        );
+        assert!(owner.order.windows(2).all(|w| w[0] < w[1]), "answered in order");
     }
 }
 
@@ -301,36 +236,17 @@ fn ahead_is_said_only_after_another_claim() {
     let position = since(&store, 2);
 
     // The superseded owner has to claim; if it gets the slot, it reads on.
-    let ask = a.ask(
-        ALICE,
-        who("ann"),
-        AskBody::Attach {
-            after: position,
-            recent: 0,
-        },
-    );
+    let ask = a.ask(ALICE, who("ann"), AskBody::Attach { after: position, recent: 0 });
     assert!(!a.is_answered(ALICE, ask) && a.reclaim == Some(1));
     a.settle(&mut store);
     let subscription = a.subscribed(ALICE, ask);
-    assert_eq!(
-        (subscription.head, &subscription.catchup),
-        (2, &Catchup::Resumed { missed: 0 })
-    );
+    assert_eq!((subscription.head, &subscription.catchup), (2, &Catchup::Resumed { missed: 0 }));
 
     // Only the one that is up to date can say it.
     let ahead = since(&store, 9);
-    let ask = a.ask(
-        ALICE,
-        who("ann"),
-        AskBody::Attach {
-            after: ahead,
-            recent: 0,
-        },
-    );
+    let ask = a.ask(ALICE, who("ann"), AskBody::Attach { after: ahead, recent: 0 });
     a.settle(&mut store);
-    let Catchup::Snapshot(snapshot) = &a.subscribed(ALICE, ask).catchup else {
-        panic!("resumed")
-    };
+    let Catchup::Snapshot(snapshot) = &a.subscribed(ALICE, ask).catchup else { panic!("resumed") };
     assert_eq!(snapshot.reason, SnapshotReason::Ahead);
 }
 
@@ -345,27 +261,12 @@ fn a_superseded_owner_ends_its_watches_and_refuses_for_now() {
     a.append(&mut store);
     for ask in [ask, queued] {
         let refusal = a.refused(ALICE, ask);
-        assert_eq!(
-            (refusal.code, refusal.retry_after_ms),
-            (RefusalCode::Unavailable, Some(0))
-        );
+        assert_eq!((refusal.code, refusal.retry_after_ms), (RefusalCode::Unavailable, Some(0)));
     }
     let fed = a.take_fed(BOB);
-    let Some(Fed::Unwatched { why, .. }) = fed.last() else {
-        panic!("{fed:?}")
-    };
-    assert_eq!(
-        (why.code, why.retry_after_ms),
-        (UnsubscribedCode::Unavailable, Some(0))
-    );
-    let attach = a.ask(
-        ALICE,
-        who("ann"),
-        AskBody::Attach {
-            after: None,
-            recent: 0,
-        },
-    );
+    let Some(Fed::Unwatched { why, .. }) = fed.last() else { panic!("{fed:?}") };
+    assert_eq!((why.code, why.retry_after_ms), (UnsubscribedCode::Unavailable, Some(0)));
+    let attach = a.ask(ALICE, who("ann"), AskBody::Attach { after: None, recent: 0 });
     assert!(matches!(a.answer(ALICE, attach), Answer::Unsubscribed(_)));
 }
 
@@ -376,19 +277,13 @@ fn a_publish_that_knows_more_than_the_owner_waits_for_another_claim() {
     a.say(&mut store, "ann", "m1", post("one"));
     let mut b = Owner::open(&mut store, &Limits::default(), 0);
     b.say(&mut store, "ann", "m2", post("two"));
-    let sent = model::Publish {
-        since: since(&store, 2),
-        ..publish("m3", post("three"))
-    };
+    let sent = model::Publish { since: since(&store, 2), ..publish("m3", post("three")) };
     let ask = a.send(ALICE, who("ann"), sent);
     assert_eq!(a.reclaim, Some(1));
     a.settle(&mut store);
     assert_eq!(a.published(ALICE, ask), (3, false));
 
-    let ahead = model::Publish {
-        since: since(&store, 99),
-        ..publish("m4", post("four"))
-    };
+    let ahead = model::Publish { since: since(&store, 99), ..publish("m4", post("four")) };
     let ask = a.send(ALICE, who("ann"), ahead);
     a.settle(&mut store);
     assert_eq!(a.code(ALICE, ask), RefusalCode::LogChanged);
@@ -406,20 +301,11 @@ fn a_trim_is_told_and_positions_below_it_get_a_snapshot() {
     let head = store.head().expect("born");
     owner.room.handle_trimmed(owner.now, &head);
     owner.poll();
-    assert!(
-        owner
-            .take_fed(BOB)
-            .contains(&Fed::Trimmed { watch: 1, first: 6 })
-    );
+    assert!(owner.take_fed(BOB).contains(&Fed::Trimmed { watch: 1, first: 6 }));
     let position = since(&store, 4);
     let subscription = owner.attach(&mut store, ALICE, who("bob"), position);
-    let Catchup::Snapshot(snapshot) = subscription.catchup else {
-        panic!("resumed")
-    };
-    assert_eq!(
-        (snapshot.reason, snapshot.page.posts.len()),
-        (SnapshotReason::Trimmed, 5)
-    );
+    let Catchup::Snapshot(snapshot) = subscription.catchup else { panic!("resumed") };
+    assert_eq!((snapshot.reason, snapshot.page.posts.len()), (SnapshotReason::Trimmed, 5));
     assert_eq!(
         (subscription.first, subscription.unread),
         (6, 5),
@@ -441,10 +327,7 @@ fn a_read_that_finds_its_range_trimmed_is_judged_again() {
         owner.say(&mut store, "ann", &format!("m{n}"), post("x"));
     }
     let mut owner = Owner::open(&mut store, &Limits::default(), 0);
-    let undecidable = model::Publish {
-        since: since(&store, 2),
-        ..publish("p", post("x"))
-    };
+    let undecidable = model::Publish { since: since(&store, 2), ..publish("p", post("x")) };
     let undecidable = owner.send(ALICE, who("ann"), undecidable);
     let target = owner.send(ALICE, who("ann"), publish("q", react(3, "+")));
     let mark = owner.ask(ALICE, who("bob"), AskBody::Mark { seq: 3 });
@@ -476,24 +359,15 @@ fn a_redaction_blanks_the_post_and_all_its_edits_in_the_same_append() {
     owner.append(&mut store);
     let batch = owner.batch.clone().expect("the rest in one append");
     assert_eq!(batch.records.len(), 3);
-    assert_eq!(
-        batch.erasures.iter().map(|e| e.seq).collect::<Vec<_>>(),
-        [1, 2, 4]
-    );
+    assert_eq!(batch.erasures.iter().map(|e| e.seq).collect::<Vec<_>>(), [1, 2, 4]);
     assert!(batch.states.contains(&(StateKey::Fold(1), None)));
     owner.settle(&mut store);
     assert_eq!(owner.published(ALICE, blocker).0, 3);
-    assert_eq!(
-        [edit, redact].map(|ask| owner.published(ALICE, ask).0),
-        [4, 6]
-    );
+    assert_eq!([edit, redact].map(|ask| owner.published(ALICE, ask).0), [4, 6]);
     assert_eq!(owner.published(BOB, react).0, 5);
 
     let fed = owner.take_fed(BOB);
-    assert!(
-        fed.iter().all(|fed| !format!("{fed:?}").contains("secret")),
-        "{fed:?}"
-    );
+    assert!(fed.iter().all(|fed| !format!("{fed:?}").contains("secret")), "{fed:?}");
     let erased: Vec<u64> = fed
         .iter()
         .filter_map(|fed| match fed {
@@ -504,10 +378,7 @@ fn a_redaction_blanks_the_post_and_all_its_edits_in_the_same_append() {
         .collect();
     assert_eq!(erased, [1, 2]);
     let tombstone = &store.records[0];
-    assert_eq!(
-        (tombstone.kind, tombstone.ordinal),
-        (ContentKind::Tombstone, 1)
-    );
+    assert_eq!((tombstone.kind, tombstone.ordinal), (ContentKind::Tombstone, 1));
     assert_eq!(text(&tombstone.payload), "redacted by ann: because");
 }
 
@@ -535,13 +406,7 @@ fn redacting_twice_answers_the_standing_redaction_also_after_a_takeover() {
 fn a_late_detach_of_an_older_connection_is_inert() {
     let (mut store, mut owner) = world();
     let (e1, e2) = (ALICE, BOB);
-    let newer = model::Who {
-        generation: Generation {
-            counter: 2,
-            random: 0,
-        },
-        ..who("ann")
-    };
+    let newer = model::Who { generation: Generation { counter: 2, random: 0 }, ..who("ann") };
     owner.attach(&mut store, e1, who("ann"), None);
     owner.attach(&mut store, e2, newer.clone(), None);
     owner.ask(e1, who("ann"), AskBody::Detach { left: true });
@@ -563,34 +428,19 @@ fn a_takeover_is_collected_in_silence() {
     let limits = Limits::default();
     let mut owner = Owner::open_at(&mut store, &limits, 0, Now::default(), true);
     owner.watch(BOB, 1);
-    assert!(matches!(
-        &owner.take_fed(BOB)[..],
-        [Fed::Watching { presence: None, .. }]
-    ));
+    assert!(matches!(&owner.take_fed(BOB)[..], [Fed::Watching { presence: None, .. }]));
     for name in ["ann", "bob", "cid"] {
         owner.attach(&mut store, ALICE, who(name), None);
         owner.pass(1_000);
     }
     let ask = owner.ask(ALICE, who("ann"), AskBody::Presence);
     let refusal = owner.refused(ALICE, ask);
-    assert_eq!(
-        (refusal.code, refusal.retry_after_ms),
-        (RefusalCode::Collecting, Some(12_000))
-    );
+    assert_eq!((refusal.code, refusal.retry_after_ms), (RefusalCode::Collecting, Some(12_000)));
     assert_eq!(owner.take_fed(BOB), []);
-    assert_eq!(
-        owner.room.poll_timeout().map(|at| at.mono_us),
-        Some(15_000_000)
-    );
+    assert_eq!(owner.room.poll_timeout().map(|at| at.mono_us), Some(15_000_000));
     owner.pass(12_000);
     let fed = owner.take_fed(BOB);
-    let [
-        Fed::Presence {
-            change: PresenceChange::Full(roster),
-            ..
-        },
-    ] = &fed[..]
-    else {
+    let [Fed::Presence { change: PresenceChange::Full(roster), .. }] = &fed[..] else {
         panic!("{fed:?}")
     };
     assert_eq!(roster.count, 3);
@@ -601,10 +451,7 @@ fn a_takeover_is_collected_in_silence() {
 fn a_log_is_born_with_its_first_message_and_not_before() {
     let (mut store, mut a) = world();
     let subscription = a.attach(&mut store, ALICE, who("ann"), None);
-    assert_eq!(
-        (subscription.log, subscription.first, subscription.head),
-        (LogId::none(), 0, 0)
-    );
+    assert_eq!((subscription.log, subscription.first, subscription.head), (LogId::none(), 0, 0));
     let mut b = Owner::open(&mut store, &Limits::default(), 0);
     let subscription = b.attach(&mut store, ALICE, who("ann"), Some(Position::origin()));
     assert_eq!(subscription.catchup, Catchup::Resumed { missed: 0 });
@@ -612,8 +459,7 @@ fn a_log_is_born_with_its_first_message_and_not_before() {
     b.say(&mut store, "ann", "m1", post("one"));
     let fed = b.take_fed(BOB);
     assert!(
-        fed.iter()
-            .any(|fed| matches!(fed, Fed::Entries { log, .. } if *log == store.log)),
+        fed.iter().any(|fed| matches!(fed, Fed::Entries { log, .. } if *log == store.log)),
         "{fed:?}"
     );
     let subscription = b.attach(&mut store, ALICE, who("ann"), Some(Position::origin()));
@@ -630,19 +476,11 @@ fn an_owner_of_an_unborn_room_claims_before_it_calls_a_log_another_one() {
     let subscription = a.attach(&mut store, ALICE, who("ann"), position);
     assert_eq!(subscription.catchup, Catchup::Resumed { missed: 0 });
 
-    let other = Some(Position {
-        log: LogId::new("other").expect("valid"),
-        seq: 1,
-    });
+    let other = Some(Position { log: LogId::new("other").expect("valid"), seq: 1 });
     let subscription = a.attach(&mut store, ALICE, who("ann"), other.clone());
-    let Catchup::Snapshot(snapshot) = subscription.catchup else {
-        panic!("resumed")
-    };
+    let Catchup::Snapshot(snapshot) = subscription.catchup else { panic!("resumed") };
     assert_eq!(snapshot.reason, SnapshotReason::LogChanged);
-    let sent = model::Publish {
-        since: other,
-        ..publish("m2", post("two"))
-    };
+    let sent = model::Publish { since: other, ..publish("m2", post("two")) };
     let ask = a.send(ALICE, who("ann"), sent);
     a.settle(&mut store);
     assert_eq!(a.code(ALICE, ask), RefusalCode::LogChanged);
@@ -679,21 +517,11 @@ fn marks_are_written_together_and_the_greatest_wins() {
     let ask = owner.ask(BOB, who("reader7"), AskBody::Mark { seq: 3 });
     assert_eq!(
         owner.answer(BOB, ask),
-        &Answer::Marked {
-            mark: Mark {
-                seq: 20,
-                ordinal: 20
-            },
-            unread: 0
-        }
+        &Answer::Marked { mark: Mark { seq: 20, ordinal: 20 }, unread: 0 }
     );
     owner.pass(1_000);
     owner.settle(&mut store);
-    assert!(
-        store.appends - before <= 2,
-        "{} appends",
-        store.appends - before
-    );
+    assert!(store.appends - before <= 2, "{} appends", store.appends - before);
     let mut owner = Owner::open(&mut store, &Limits::default(), 0);
     let subscription = owner.attach(&mut store, ALICE, who("reader7"), None);
     assert_eq!((subscription.mark.seq, subscription.unread), (20, 0));
@@ -706,33 +534,17 @@ fn history_counts_posts_and_shows_what_became_of_them() {
     owner.say(&mut store, "ann", "m1", post("one"));
     owner.say(&mut store, "ann", "m2", post("two"));
     for n in 0..60 {
-        owner.say(
-            &mut store,
-            &format!("user{n}"),
-            &format!("r{n}"),
-            react(1, "+"),
-        );
+        owner.say(&mut store, &format!("user{n}"), &format!("r{n}"), react(1, "+"));
     }
     owner.say(&mut store, "ann", "m3", edit(1, "uno"));
-    let body = AskBody::History(HistoryAsk {
-        anchor: HistoryAnchor::Newest,
-        limit: 50,
-    });
+    let body = AskBody::History(HistoryAsk { anchor: HistoryAnchor::Newest, limit: 50 });
     let ask = owner.ask(ALICE, who("user3"), body);
     owner.settle(&mut store);
-    let Answer::History { page, .. } = owner.answer(ALICE, ask) else {
-        panic!("no page")
-    };
+    let Answer::History { page, .. } = owner.answer(ALICE, ask) else { panic!("no page") };
     assert_eq!((page.posts.len(), page.as_of, page.more), (2, 63, false));
     let post = &page.posts[0];
-    assert_eq!(
-        post.edit.as_ref().map(|(_, body)| text(body)),
-        Some("uno".to_owned())
-    );
-    assert_eq!(
-        (post.reactions[0].count, post.reactions[0].users.len()),
-        (60, 10)
-    );
+    assert_eq!(post.edit.as_ref().map(|(_, body)| text(body)), Some("uno".to_owned()));
+    assert_eq!((post.reactions[0].count, post.reactions[0].users.len()), (60, 10));
     assert_eq!(page.mine, [(1, vec!["+".to_owned()])]);
 }
 

@@ -38,9 +38,7 @@ async fn ws(service: Service, stream: TcpStream) {
         if asked == "parlour.v1.proto" {
             encoding = Encoding::Proto;
         }
-        response
-            .headers_mut()
-            .insert("sec-websocket-protocol", asked);
+        response.headers_mut().insert("sec-websocket-protocol", asked);
         Ok(response)
     };
     let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, choose).await else {
@@ -103,10 +101,7 @@ impl Chat for Door {
         let decode = |frame: v1::ClientFrame| {
             decode_client(Encoding::Proto, &frame.encode_to_vec()).expect("a client writes frames")
         };
-        let hello = inbound
-            .message()
-            .await?
-            .ok_or_else(|| Status::cancelled("no hello"))?;
+        let hello = inbound.message().await?.ok_or_else(|| Status::cancelled("no hello"))?;
         let (mut connected, mut outbox) = self.0.connect();
         connected.handle(decode(hello));
         let (sender, receiver) = tokio::sync::mpsc::channel(16);

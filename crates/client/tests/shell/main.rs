@@ -45,9 +45,7 @@ async fn come(options: &Options, name: &str) -> (Handle, Events) {
 }
 
 async fn patiently<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("it should not take so long")
+    tokio::time::timeout(PATIENCE, future).await.expect("it should not take so long")
 }
 
 /// The next entry, whatever else is told before it.
@@ -62,10 +60,7 @@ async fn next_message(events: &mut Events) -> Message {
 }
 
 async fn until_subscribed(events: &mut Events) {
-    while !matches!(
-        patiently(events.recv()).await,
-        Some(Event::Subscribed { .. })
-    ) {}
+    while !matches!(patiently(events.recv()).await, Some(Event::Subscribed { .. })) {}
 }
 
 #[tokio::test]
@@ -74,20 +69,14 @@ async fn what_one_publishes_the_other_reads() {
         let (_service, options) = open(door).await;
         let (ann, _) = come(&options, "ann").await;
         let (bob, mut events) = come(&options, "bob").await;
-        bob.subscribe(&room(), Reading::default())
-            .await
-            .expect("allowed");
+        bob.subscribe(&room(), Reading::default()).await.expect("allowed");
         until_subscribed(&mut events).await;
         let published = patiently(ann.publish(&room(), MessageContent::post("deploy?"))).await;
         let published = published.expect("it is written");
         assert_eq!((published.seq, published.duplicate), (1, false), "{door:?}");
         let message = next_message(&mut events).await;
         assert_eq!((message.seq, &message.id), (1, &published.id), "{door:?}");
-        assert_eq!(
-            (&*message.from.name, message.content.text()),
-            ("ann", "deploy?"),
-            "{door:?}"
-        );
+        assert_eq!((&*message.from.name, message.content.text()), ("ann", "deploy?"), "{door:?}");
     }
 }
 
@@ -96,9 +85,7 @@ async fn cuts_lose_nothing_and_double_nothing() {
     for door in DOORS {
         let (service, options) = open(door).await;
         let (ann, mut events) = come(&options, "ann").await;
-        ann.subscribe(&room(), Reading::default())
-            .await
-            .expect("allowed");
+        ann.subscribe(&room(), Reading::default()).await.expect("allowed");
         until_subscribed(&mut events).await;
         let mut ids = Vec::new();
         for round in 0..3 {
@@ -110,9 +97,7 @@ async fn cuts_lose_nothing_and_double_nothing() {
             }
             for acknowledgement in acknowledgements {
                 ids.push(acknowledgement.id().clone());
-                let published = patiently(acknowledgement.outcome())
-                    .await
-                    .expect("it is written");
+                let published = patiently(acknowledgement.outcome()).await.expect("it is written");
                 assert_eq!(published.seq, ids.len() as u64, "{door:?}");
             }
         }
@@ -130,31 +115,19 @@ async fn a_page_comes_decoded_with_the_room_and_what_was_written() {
         let (_service, options) = open(door).await;
         let (ann, _events) = come(&options, "ann").await;
         for text in ["one", "two"] {
-            patiently(ann.publish(&room(), MessageContent::post(text)))
-                .await
-                .expect("written");
+            patiently(ann.publish(&room(), MessageContent::post(text))).await.expect("written");
         }
-        let ask = HistoryAsk {
-            anchor: HistoryAnchor::Newest,
-            limit: 10,
-        };
+        let ask = HistoryAsk { anchor: HistoryAnchor::Newest, limit: 10 };
         let page = patiently(ann.history(&room(), ask)).await.expect("a page");
         let texts: Vec<_> = page.posts.iter().map(|post| post.content.text()).collect();
         assert_eq!((texts, page.as_of), (vec!["one", "two"], 2), "{door:?}");
-        assert!(
-            page.posts.iter().all(|post| post.room == room()),
-            "{door:?}"
-        );
+        assert!(page.posts.iter().all(|post| post.room == room()), "{door:?}");
     }
 }
 
 #[tokio::test]
 async fn nobody_there_is_told_at_once() {
-    for url in [
-        "ws://127.0.0.1:1",
-        "grpc://127.0.0.1:1",
-        "wss://127.0.0.1:1",
-    ] {
+    for url in ["ws://127.0.0.1:1", "grpc://127.0.0.1:1", "wss://127.0.0.1:1"] {
         let error = patiently(parlour_client::connect(Options::new(url))).await;
         assert!(matches!(error, Err(ConnectError::Dial(_))), "{url}");
     }
@@ -163,20 +136,14 @@ async fn nobody_there_is_told_at_once() {
 #[tokio::test]
 async fn a_final_end_and_a_final_close_code_say_so() {
     for (door, greeting) in [
-        (
-            Door::WsProto,
-            Greeting::End(End::new(EndCode::TokenInvalid)),
-        ),
+        (Door::WsProto, Greeting::End(End::new(EndCode::TokenInvalid))),
         (Door::Grpc, Greeting::End(End::new(EndCode::TokenInvalid))),
         (Door::WsJson, Greeting::Close(4504)),
     ] {
         let (service, options) = open(door).await;
         service.greet_with(greeting);
         let error = patiently(parlour_client::connect(options)).await;
-        assert!(
-            matches!(error, Err(ConnectError::Ended { code: 4504, .. })),
-            "{door:?}"
-        );
+        assert!(matches!(error, Err(ConnectError::Ended { code: 4504, .. })), "{door:?}");
     }
 }
 
@@ -185,9 +152,7 @@ async fn wishes_before_the_connection_are_kept() {
     for door in DOORS {
         let (_service, options) = open(door).await;
         let (ann, mut events) = parlour_client::start(options.name("ann"));
-        ann.subscribe(&room(), Reading::default())
-            .await
-            .expect("kept");
+        ann.subscribe(&room(), Reading::default()).await.expect("kept");
         let published = patiently(ann.publish(&room(), MessageContent::post("early"))).await;
         assert_eq!(published.expect("it is written").seq, 1, "{door:?}");
         assert_eq!(next_message(&mut events).await.seq, 1, "{door:?}");
@@ -200,15 +165,11 @@ async fn events_that_nobody_reads_wait_and_none_is_lost() {
     let (ann, _events) = come(&options, "ann").await;
     options.events_max = 4;
     let (bob, mut events) = come(&options, "bob").await;
-    bob.subscribe(&room(), Reading::default())
-        .await
-        .expect("allowed");
+    bob.subscribe(&room(), Reading::default()).await.expect("allowed");
     until_subscribed(&mut events).await;
     for number in 0..200 {
         let content = MessageContent::post(number.to_string());
-        patiently(ann.publish(&room(), content))
-            .await
-            .expect("it is written");
+        patiently(ann.publish(&room(), content)).await.expect("it is written");
     }
     for seq in 1..=200 {
         assert_eq!(next_message(&mut events).await.seq, seq);
@@ -222,20 +183,11 @@ async fn closing_gives_back_what_was_not_acknowledged_and_frees_the_socket() {
         let (ann, mut events) = come(&options, "ann").await;
         service.until_open(1).await;
         ann.close().await;
-        assert!(matches!(
-            patiently(events.recv()).await,
-            Some(Event::Connected(_))
-        ));
-        assert!(matches!(
-            patiently(events.recv()).await,
-            Some(Event::Ended { .. })
-        ));
+        assert!(matches!(patiently(events.recv()).await, Some(Event::Connected(_))));
+        assert!(matches!(patiently(events.recv()).await, Some(Event::Ended { .. })));
         assert_eq!(patiently(events.recv()).await, None);
         let late = ann.publish(&room(), MessageContent::post("late")).await;
-        assert!(
-            matches!(late, Err(PublishError::Wish(WishError::Over))),
-            "{door:?}"
-        );
+        assert!(matches!(late, Err(PublishError::Wish(WishError::Over))), "{door:?}");
         patiently(service.until_open(0)).await;
     }
 }
@@ -257,14 +209,9 @@ async fn a_thousand_connections_live_in_one_task() {
     const READERS: usize = 1_000;
     let (service, options) = open(Door::WsProto).await;
     let (ann, _events) = come(&options, "ann").await;
-    patiently(ann.publish(&room(), MessageContent::post("first")))
-        .await
-        .expect("written");
+    patiently(ann.publish(&room(), MessageContent::post("first"))).await.expect("written");
     let read_two = |mut reader: Connection| async move {
-        reader
-            .client()
-            .subscribe(&room(), Reading::default())
-            .expect("allowed");
+        reader.client().subscribe(&room(), Reading::default()).expect("allowed");
         let mut read = 0;
         while read < 2 {
             match reader.next().await.expect("the session goes on") {
@@ -281,9 +228,7 @@ async fn a_thousand_connections_live_in_one_task() {
     let writer = tokio::spawn(async move {
         service.until_subscribed(READERS).await;
         for text in ["second", "third"] {
-            ann.publish(&room(), MessageContent::post(text))
-                .await
-                .expect("written");
+            ann.publish(&room(), MessageContent::post(text)).await.expect("written");
         }
     });
     let done = tokio::time::timeout(3 * PATIENCE, readers.count()).await;

@@ -80,11 +80,7 @@ impl Service {
     /// The ids in a room's log, in order.
     pub(crate) fn ids(&self, room: &RoomName) -> Vec<MessageId> {
         let world = self.world.lock().expect("no panics");
-        world.logs[room]
-            .entries
-            .iter()
-            .map(|(id, ..)| id.clone())
-            .collect()
+        world.logs[room].entries.iter().map(|(id, ..)| id.clone()).collect()
     }
 
     pub(crate) fn connections_so_far(&self) -> u32 {
@@ -93,31 +89,19 @@ impl Service {
 
     pub(crate) async fn until_open(&self, connections: u32) {
         let mut open = self.open.subscribe();
-        open.wait_for(|open| *open == connections)
-            .await
-            .expect("the service is there");
+        open.wait_for(|open| *open == connections).await.expect("the service is there");
     }
 
     pub(crate) async fn until_subscribed(&self, times: usize) {
         let mut subscribed = self.subscribed.subscribe();
-        subscribed
-            .wait_for(|so_far| *so_far >= times)
-            .await
-            .expect("the service is there");
+        subscribed.wait_for(|so_far| *so_far >= times).await.expect("the service is there");
     }
 
     pub(crate) fn connect(&self) -> (Connected, UnboundedReceiver<Out>) {
         self.world.lock().expect("no panics").connections += 1;
         self.open.send_modify(|open| *open += 1);
         let (out, outbox) = unbounded_channel();
-        (
-            Connected {
-                service: self.clone(),
-                out,
-                user: None,
-            },
-            outbox,
-        )
+        (Connected { service: self.clone(), out, user: None }, outbox)
     }
 }
 
@@ -136,9 +120,7 @@ impl Drop for Connected {
 
 impl Connected {
     fn say(&self, r#ref: u32, says: Says) {
-        let _ = self
-            .out
-            .send(Out::Frame(Box::new(ServerFrame { r#ref, says })));
+        let _ = self.out.send(Out::Frame(Box::new(ServerFrame { r#ref, says })));
     }
 
     pub(crate) fn handle(&mut self, frame: ClientFrame) {
@@ -152,23 +134,13 @@ impl Connected {
                     Greeting::Close(code) => return drop(self.out.send(Out::Close(code))),
                 }
                 self.welcome(frame.r#ref, hello.name.as_deref().unwrap_or("nobody"));
-                hello
-                    .subscribe
-                    .iter()
-                    .for_each(|wish| self.subscribe(&mut world, 0, wish));
+                hello.subscribe.iter().for_each(|wish| self.subscribe(&mut world, 0, wish));
             }
             ClientSays::Subscribe(wish) => self.subscribe(&mut world, frame.r#ref, &wish),
             ClientSays::Publish(publish) => self.publish(&mut world, frame.r#ref, publish),
             ClientSays::History { room, .. } => {
                 let page = Box::new(page(world.logs.entry(room.clone()).or_default()));
-                self.say(
-                    frame.r#ref,
-                    Says::History {
-                        room,
-                        log: log_id(),
-                        page,
-                    },
-                );
+                self.say(frame.r#ref, Says::History { room, log: log_id(), page });
             }
             _ => {}
         }
@@ -176,11 +148,7 @@ impl Connected {
 
     fn welcome(&mut self, r#ref: u32, name: &str) {
         let id = UserId::new(name).expect("tests use plain names");
-        let user = User {
-            id,
-            name: name.to_owned(),
-            data: Bytes::new(),
-        };
+        let user = User { id, name: name.to_owned(), data: Bytes::new() };
         self.user = Some(user.clone());
         let welcome = Welcome {
             session: SessionId::new("s1").expect("valid"),
@@ -200,10 +168,7 @@ impl Connected {
         let after = wish.after.as_ref().map(|after| after.seq);
         let catchup = match after {
             Some(seq) => Catchup::Resumed { missed: head - seq },
-            None => Catchup::Snapshot(Snapshot {
-                reason: SnapshotReason::New,
-                page: page(log),
-            }),
+            None => Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: page(log) }),
         };
         let subscription = Box::new(Subscription {
             log: if head == 0 { LogId::none() } else { log_id() },
@@ -216,14 +181,7 @@ impl Connected {
             catchup,
         });
         let room = wish.room.clone();
-        self.say(
-            r#ref,
-            Says::Subscribed {
-                room,
-                subscription,
-                presence: None,
-            },
-        );
+        self.say(r#ref, Says::Subscribed { room, subscription, presence: None });
         for (.., payload) in log.entries.iter().skip(after.unwrap_or(head) as usize) {
             let _ = self.out.send(Out::Message(payload.clone()));
         }
@@ -235,10 +193,7 @@ impl Connected {
         let user = self.user.clone().expect("hello comes first");
         let id = publish.id.expect("a session's publish has an id");
         let log = world.logs.entry(publish.room.clone()).or_default();
-        let copy = log
-            .entries
-            .iter()
-            .position(|(i, u, _)| *i == id && *u == user.id);
+        let copy = log.entries.iter().position(|(i, u, _)| *i == id && *u == user.id);
         let seq = copy.map_or(log.entries.len() + 1, |at| at + 1) as u64;
         let mut swallowed = false;
         if copy.is_none() {
@@ -255,24 +210,14 @@ impl Connected {
                 world.cut_after = None;
                 log.readers.retain(|reader| !reader.same_channel(&self.out));
             }
-            log.readers
-                .retain(|reader| reader.send(Out::Message(payload.clone())).is_ok());
+            log.readers.retain(|reader| reader.send(Out::Message(payload.clone())).is_ok());
         }
         if swallowed {
             let _ = self.out.send(Out::Cut);
             return;
         }
         let (room, log, at_ms) = (publish.room, log_id(), 7);
-        self.say(
-            r#ref,
-            Says::Published {
-                room,
-                log,
-                seq,
-                at_ms,
-                duplicate: copy.is_some(),
-            },
-        );
+        self.say(r#ref, Says::Published { room, log, seq, at_ms, duplicate: copy.is_some() });
     }
 }
 
@@ -283,13 +228,7 @@ fn page(log: &Log) -> Page {
         reactions: Vec::new(),
     });
     let as_of = log.entries.len() as u64;
-    Page {
-        posts: posts.collect(),
-        first: as_of.min(1),
-        more: false,
-        as_of,
-        mine: Vec::new(),
-    }
+    Page { posts: posts.collect(), first: as_of.min(1), more: false, as_of, mine: Vec::new() }
 }
 
 /// The bytes of a frame; `None` ends the connection.

@@ -122,21 +122,10 @@ pub enum DropReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Idle,
-    Swapping {
-        epoch: Epoch,
-    },
-    Claiming {
-        epoch: Epoch,
-    },
-    Tailing {
-        epoch: Epoch,
-        fence: Fence,
-        old: Fence,
-    },
-    Serving {
-        epoch: Epoch,
-        fence: Fence,
-    },
+    Swapping { epoch: Epoch },
+    Claiming { epoch: Epoch },
+    Tailing { epoch: Epoch, fence: Fence, old: Fence },
+    Serving { epoch: Epoch, fence: Fence },
 }
 
 /// The slot machine of one node. Owned by the slot's task.
@@ -352,10 +341,7 @@ impl Slot {
 
     /// After a failure: not against an owner that the registry names meanwhile.
     fn start_again(&mut self) {
-        let ours = self
-            .record
-            .as_ref()
-            .is_some_and(|record| record.owner == self.me);
+        let ours = self.record.as_ref().is_some_and(|record| record.owner == self.me);
         if self.fenced && !ours {
             self.wanted = false;
             self.dropped = Some(DropReason::Moved);
@@ -376,9 +362,7 @@ impl Slot {
             }
             record => {
                 let next = record.as_ref().map_or(1, |record| record.epoch + 1);
-                self.enter(Phase::Swapping {
-                    epoch: next.max(self.epoch_min),
-                });
+                self.enter(Phase::Swapping { epoch: next.max(self.epoch_min) });
             }
         }
     }
@@ -387,9 +371,7 @@ impl Slot {
     /// as a conflict with this node's own record, which is as good as done.
     fn swapped(&mut self, now: Now, epoch: Epoch, record: Option<SlotRecord>) {
         let reached = record.as_ref().is_some_and(|record| record.epoch >= epoch);
-        let ours = record
-            .as_ref()
-            .is_some_and(|record| record.owner == self.me);
+        let ours = record.as_ref().is_some_and(|record| record.owner == self.me);
         self.record = record;
         match (reached, ours) {
             (true, true) => self.start(),

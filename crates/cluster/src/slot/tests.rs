@@ -5,11 +5,7 @@ fn me() -> NodeId {
 }
 
 fn record(owner: &str, epoch: Epoch, revision: u64) -> SlotRecord {
-    SlotRecord {
-        owner: NodeId::new(owner).expect("valid"),
-        epoch,
-        revision,
-    }
+    SlotRecord { owner: NodeId::new(owner).expect("valid"), epoch, revision }
 }
 
 fn at(ms: u64) -> Now {
@@ -45,13 +41,7 @@ fn wait(slot: &mut Slot) {
 #[test]
 fn a_slot_nobody_owned_is_swapped_claimed_and_read_before_it_is_served() {
     let mut slot = ordered(None);
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Cas {
-            expected: 0,
-            epoch: 1
-        })
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 0, epoch: 1 }));
     assert_eq!(slot.poll_step(), None, "one step at a time");
     slot.handle_reply(at(1), Reply::Swapped(Some(record("me", 1, 9))));
     assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
@@ -75,13 +65,7 @@ fn a_refused_claim_swaps_to_the_stored_epoch_plus_one() {
     let mut slot = ordered(Some(record("me", 3, 7)));
     slot.poll_step();
     slot.handle_reply(at(1), Reply::ClaimRefused { stored: 8 });
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Cas {
-            expected: 7,
-            epoch: 9
-        })
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 7, epoch: 9 }));
     slot.handle_reply(at(2), Reply::Swapped(Some(record("me", 9, 8))));
     assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 9 }));
 }
@@ -106,22 +90,10 @@ fn a_claim_that_no_one_answers_is_made_again_after_a_growing_wait() {
 #[test]
 fn a_swap_whose_reply_was_lost_is_found_done() {
     let mut slot = ordered(Some(record("dead", 4, 7)));
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Cas {
-            expected: 7,
-            epoch: 5
-        })
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 7, epoch: 5 }));
     slot.handle_reply(at(0), Reply::SwapLost);
     wait(&mut slot);
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Cas {
-            expected: 7,
-            epoch: 5
-        })
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 7, epoch: 5 }));
     // A conflict, with our own record in the way.
     slot.handle_reply(at(50), Reply::Swapped(Some(record("me", 5, 8))));
     assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 5 }));
@@ -132,11 +104,7 @@ fn who_loses_the_swap_leaves_the_slot_to_the_winner() {
     let mut slot = ordered(Some(record("dead", 4, 7)));
     slot.poll_step();
     slot.handle_reply(at(0), Reply::Swapped(Some(record("winner", 5, 8))));
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Drop(DropReason::Moved)),
-        "who waits is told"
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Drop(DropReason::Moved)), "who waits is told");
     assert_eq!(slot.poll_step(), None);
     assert_eq!(slot.poll_timeout(), None, "it does not steal it back");
 }
@@ -146,22 +114,10 @@ fn a_registry_that_went_back_is_swapped_past_what_the_journal_holds() {
     let mut slot = ordered(Some(record("me", 7, 20)));
     slot.poll_step();
     slot.handle_reply(at(0), Reply::ClaimRefused { stored: 7 });
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Cas {
-            expected: 20,
-            epoch: 8
-        })
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 20, epoch: 8 }));
     slot.handle_reply(at(0), Reply::Swapped(Some(record("dead", 6, 3))));
     wait(&mut slot);
-    assert_eq!(
-        slot.poll_step(),
-        Some(Step::Cas {
-            expected: 3,
-            epoch: 8
-        })
-    );
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 3, epoch: 8 }));
 }
 
 #[test]
@@ -298,12 +254,7 @@ fn random_replies_never_make_it_serve_without_a_claim_and_its_tail() {
             match random.u32(0..8) {
                 0 => slot.handle_order(now, Order::Reclaim),
                 1 => slot.handle_order(now, Order::TakeOver),
-                2 => slot.handle_reply(
-                    now,
-                    Reply::Fenced {
-                        fence: random.u64(0..=fence),
-                    },
-                ),
+                2 => slot.handle_reply(now, Reply::Fenced { fence: random.u64(0..=fence) }),
                 3 if random.u32(0..4) == 0 => slot.handle_order(now, Order::Release),
                 _ => match (out.take(), random.bool()) {
                     (Some(Step::Cas { epoch, .. }), true) => {
@@ -313,13 +264,7 @@ fn random_replies_never_make_it_serve_without_a_claim_and_its_tail() {
                     (Some(Step::Claim { .. }), true) => {
                         fence += 1;
                         claimed = Some(fence);
-                        slot.handle_reply(
-                            now,
-                            Reply::Claimed {
-                                old: fence - 1,
-                                fence,
-                            },
-                        );
+                        slot.handle_reply(now, Reply::Claimed { old: fence - 1, fence });
                     }
                     (Some(Step::Claim { epoch }), false) => {
                         let lost = random.bool();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use link::{FromOwner, LocalKey, Near, StreamEvent, StreamOp, ToShards};
-use model::{Answer, Now};
+use model::{Answer, Fed, Now};
 use session::log::Feed;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -160,6 +160,9 @@ impl Lane {
         match to_shards {
             ToShards::Answer { local, answer } => self.answer(local, answer).await,
             ToShards::Fed { shards, room, fed } => {
+                if matches!(fed, Fed::Erased { .. } | Fed::Watching { .. }) {
+                    self.segments.part(&room);
+                }
                 let feed = Feed::share(&room, fed, &EdgeFrames);
                 for shard in shards.iter() {
                     let message = ToShard::Feed(room.clone(), feed.clone());

@@ -128,7 +128,7 @@ impl Core {
         for _ in 0..WRITES_PER_TURN {
             let mut slices = Slices::new();
             let Next::Bytes(_) = session.poll_transmit(now, &mut self.logs, &mut slices) else {
-                return false;
+                return session.has_action();
             };
             let written = socket.poll_write(&mut cx, slices.as_io());
             drop(slices);
@@ -136,7 +136,7 @@ impl Core {
                 Poll::Ready(Ok(count)) if count > 0 => session.handle_written(count, &self.logs),
                 Poll::Pending => {
                     session.handle_written(0, &self.logs);
-                    return false;
+                    return session.has_action();
                 }
                 Poll::Ready(_) => {
                     self.close(index);
@@ -145,7 +145,7 @@ impl Core {
             }
         }
         conn.waker.wake_by_ref();
-        false
+        conn.session.has_action()
     }
 
     /// The session is over: says so, and closes in order.

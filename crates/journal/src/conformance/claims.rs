@@ -11,35 +11,14 @@ use crate::{ClaimError, Claimed};
 pub async fn a_slot_is_claimed_by_rising_epochs_and_by_one_nonce_each(subject: &mut impl Subject) {
     let journal = subject.open();
     let first = journal.claim(3, 7, 1).await;
-    assert_eq!(
-        first,
-        Ok(Claimed {
-            old_fence: 0,
-            fence: 1,
-            slot_pos: 0
-        })
-    );
+    assert_eq!(first, Ok(Claimed { old_fence: 0, fence: 1, slot_pos: 0 }));
     for (epoch, nonce) in [(6, 1), (6, 2), (7, 2), (0, 0)] {
         let refused = journal.claim(3, epoch, nonce).await;
-        assert_eq!(
-            refused,
-            Err(ClaimError::Refused { epoch: 7 }),
-            "epoch {epoch} nonce {nonce}"
-        );
+        assert_eq!(refused, Err(ClaimError::Refused { epoch: 7 }), "epoch {epoch} nonce {nonce}");
     }
     let second = journal.claim(3, 8, 2).await;
-    assert_eq!(
-        second,
-        Ok(Claimed {
-            old_fence: 1,
-            fence: 2,
-            slot_pos: 0
-        })
-    );
-    assert_eq!(
-        journal.claim(3, 7, 1).await,
-        Err(ClaimError::Refused { epoch: 8 })
-    );
+    assert_eq!(second, Ok(Claimed { old_fence: 1, fence: 2, slot_pos: 0 }));
+    assert_eq!(journal.claim(3, 7, 1).await, Err(ClaimError::Refused { epoch: 8 }));
 }
 
 pub async fn a_second_claim_by_the_same_owner_raises_the_fence(subject: &mut impl Subject) {
@@ -51,9 +30,7 @@ pub async fn a_second_claim_by_the_same_owner_raises_the_fence(subject: &mut imp
     let claimed = owner.claim_again().await;
     assert_eq!((claimed.old_fence, claimed.fence), (old, old + 1));
     let part = owner.part(&lobby, vec![post("two")]).await;
-    let batch = Batch {
-        rooms: vec![part.clone()],
-    };
+    let batch = Batch { rooms: vec![part.clone()] };
     let results = journal.append(0, old, batch).await;
     assert_eq!(results, vec![Err(AppendError::Fenced)]);
     assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
@@ -81,14 +58,8 @@ pub async fn an_old_fence_appends_nothing_from_the_next_claim_on(subject: &mut i
     assert_eq!(new.slot_pos, 1);
     assert_eq!(old.append(vec![late]).await, vec![Err(AppendError::Fenced)]);
     let states = old.part(&lobby, Vec::new()).await;
-    assert_eq!(
-        old.append(vec![states]).await,
-        vec![Err(AppendError::Fenced)]
-    );
-    assert_eq!(
-        journal.trim(0, old.fence, &lobby, 2).await,
-        Err(AppendError::Fenced)
-    );
+    assert_eq!(old.append(vec![states]).await, vec![Err(AppendError::Fenced)]);
+    assert_eq!(journal.trim(0, old.fence, &lobby, 2).await, Err(AppendError::Fenced));
     new.write(&lobby, vec![post("two")]).await;
     let entries = journal.range(&lobby, 1, ALL, ALL).await.expect("readable");
     let texts: Vec<_> = entries.iter().map(|entry| &entry.payload[..]).collect();
@@ -126,15 +97,8 @@ pub async fn owners_that_race_leave_no_entry_of_a_superseded_one(subject: &mut i
     }
     let entries = journal.range(&lobby, 1, ALL, ALL).await.expect("dense");
     assert!(!entries.is_empty());
-    assert!(
-        entries.windows(2).all(|two| two[0].fence <= two[1].fence),
-        "fences only rise"
-    );
-    assert!(
-        entries
-            .windows(2)
-            .all(|two| two[0].slot_pos < two[1].slot_pos)
-    );
+    assert!(entries.windows(2).all(|two| two[0].fence <= two[1].fence), "fences only rise");
+    assert!(entries.windows(2).all(|two| two[0].slot_pos < two[1].slot_pos));
 }
 
 pub async fn verify_names_the_slots_that_somebody_else_claimed(subject: &mut impl Subject) {

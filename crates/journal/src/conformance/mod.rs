@@ -81,6 +81,7 @@ macro_rules! conformance_suite {
             an_erasure_of_nothing_is_refused
             a_trim_moves_the_first_entry_and_drops_what_speaks_of_the_rest
             a_trim_is_idempotent_fenced_and_may_take_all
+            a_trim_beside_an_append_sees_it_or_not_but_never_a_part
             a_trimmed_room_goes_on_counting
             random_schedules_agree_with_a_small_model
         }

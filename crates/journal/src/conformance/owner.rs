@@ -1,9 +1,6 @@
 //! An owner of one slot, as simple as a test needs it.
 
-#![cfg_attr(
-    not(test),
-    allow(dead_code, reason = "some of it is for this crate's own tests")
-)]
+#![cfg_attr(not(test), allow(dead_code, reason = "some of it is for this crate's own tests"))]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,19 +33,11 @@ pub(crate) struct Draft {
 }
 
 pub(crate) fn post(text: &str) -> Draft {
-    Draft {
-        kind: ContentKind::Post,
-        target: 0,
-        text: text.to_owned(),
-    }
+    Draft { kind: ContentKind::Post, target: 0, text: text.to_owned() }
 }
 
 pub(crate) fn about(kind: ContentKind, target: Seq) -> Draft {
-    Draft {
-        kind,
-        target,
-        text: format!("{kind:?} of {target}"),
-    }
+    Draft { kind, target, text: format!("{kind:?} of {target}") }
 }
 
 pub(crate) struct Owner {
@@ -69,12 +58,7 @@ impl Owner {
         nonce: u64,
     ) -> Owner {
         let claim = journal.claim(slot, epoch, nonce).await;
-        Owner::of(
-            journal,
-            slot,
-            (epoch, nonce),
-            claim.expect("the claim passes"),
-        )
+        Owner::of(journal, slot, (epoch, nonce), claim.expect("the claim passes"))
     }
 
     /// The owner that this claim made.
@@ -84,19 +68,9 @@ impl Owner {
         (epoch, nonce): (Epoch, u64),
         claimed: Claimed,
     ) -> Owner {
-        let Claimed {
-            fence, slot_pos, ..
-        } = claimed;
+        let Claimed { fence, slot_pos, .. } = claimed;
         let journal = Arc::clone(journal);
-        Owner {
-            journal,
-            slot,
-            epoch,
-            nonce,
-            fence,
-            slot_pos,
-            rooms: HashMap::new(),
-        }
+        Owner { journal, slot, epoch, nonce, fence, slot_pos, rooms: HashMap::new() }
     }
 
     /// Claims, and forgets what it held in memory.
@@ -115,11 +89,7 @@ impl Owner {
             let head = self.journal.head(name).await.expect("readable");
             let at = match head {
                 Some(head) => (head.log, head.head, head.ordinal),
-                None => (
-                    LogId::new(&format!("L{}", self.fence)).expect("valid"),
-                    0,
-                    0,
-                ),
+                None => (LogId::new(&format!("L{}", self.fence)).expect("valid"), 0, 0),
             };
             self.rooms.insert(name.clone(), at);
         }
@@ -167,11 +137,7 @@ impl Owner {
 
 /// A record with everything in it that a row has a place for.
 pub(crate) fn record(seq: Seq, ordinal: u64, slot_pos: u64, fence: Fence, draft: Draft) -> Record {
-    let key = if draft.kind == ContentKind::Reaction {
-        "👍"
-    } else {
-        ""
-    };
+    let key = if draft.kind == ContentKind::Reaction { "👍" } else { "" };
     Record {
         seq,
         ordinal,

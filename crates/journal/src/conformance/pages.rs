@@ -16,12 +16,7 @@ fn seqs(page: &PageRead) -> Vec<u64> {
 /// Posts at 1, 3, 5 … 19; a reaction behind each.
 async fn fill(owner: &mut Owner, name: &model::RoomName) {
     for seq in (1..20).step_by(2) {
-        owner
-            .write(
-                name,
-                vec![post(&seq.to_string()), about(ContentKind::Reaction, seq)],
-            )
-            .await;
+        owner.write(name, vec![post(&seq.to_string()), about(ContentKind::Reaction, seq)]).await;
     }
 }
 
@@ -56,11 +51,7 @@ pub async fn pages_are_counted_from_every_anchor(subject: &mut impl Subject) {
     for (anchor, limit, expected, more) in cases {
         let page = journal.page(&lobby, *anchor, *limit, ALL, None).await;
         let page = page.expect("readable").expect("born");
-        assert_eq!(
-            (&seqs(&page)[..], page.more),
-            (*expected, *more),
-            "{anchor:?} {limit}"
-        );
+        assert_eq!((&seqs(&page)[..], page.more), (*expected, *more), "{anchor:?} {limit}");
         assert_eq!((page.head.head, page.head.ordinal), (20, 10));
     }
 }
@@ -71,23 +62,13 @@ pub async fn a_page_holds_the_folds_and_the_users_own_reactions(subject: &mut im
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
     fill(&mut owner, &lobby).await;
     let reacted = Fold {
-        reactions: vec![ReactionCount {
-            key: "👍".into(),
-            count: 2,
-            users: vec![user("ann")],
-        }],
+        reactions: vec![ReactionCount { key: "👍".into(), count: 2, users: vec![user("ann")] }],
         ..Fold::default()
     };
-    let edited = Fold {
-        edit: Some((9, Bytes::from_static(b"edit"))),
-        ..Fold::default()
-    };
+    let edited = Fold { edit: Some((9, Bytes::from_static(b"edit"))), ..Fold::default() };
     let mut part = owner.part(&lobby, Vec::new()).await;
     let standing = |seq, name: &str, key: &str| {
-        (
-            StateKey::Reaction(seq, user(name), key.into()),
-            Some(Bytes::from_static(b"8bytes..")),
-        )
+        (StateKey::Reaction(seq, user(name), key.into()), Some(Bytes::from_static(b"8bytes..")))
     };
     part.states = vec![
         (StateKey::Fold(15), Some(reacted.to_bytes())),
@@ -110,13 +91,8 @@ pub async fn a_page_holds_the_folds_and_the_users_own_reactions(subject: &mut im
     };
     let page = read(Some("ann")).await;
     let folds: Vec<_> = page.posts.iter().map(|(_, fold)| fold.clone()).collect();
-    assert_eq!(
-        folds,
-        [Some(reacted.to_bytes()), Some(edited.to_bytes()), None]
-    );
-    let [(15, keys)] = &page.mine[..] else {
-        panic!("{:?}", page.mine)
-    };
+    assert_eq!(folds, [Some(reacted.to_bytes()), Some(edited.to_bytes()), None]);
+    let [(15, keys)] = &page.mine[..] else { panic!("{:?}", page.mine) };
     let mut keys = keys.clone();
     keys.sort();
     assert_eq!(keys, ["🎉", "👍"]);
@@ -128,9 +104,7 @@ pub async fn a_page_stops_at_its_bytes_but_has_one_post(subject: &mut impl Subje
     let journal = subject.open();
     let lobby = room("lobby");
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
-    owner
-        .write(&lobby, (0..10).map(|_| post("ten bytes.")).collect())
-        .await;
+    owner.write(&lobby, (0..10).map(|_| post("ten bytes.")).collect()).await;
     let cases: &[(HistoryAnchor, usize, &[u64], bool)] = &[
         (Newest, 35, &[8, 9, 10], true),
         (Newest, 0, &[10], true),
@@ -144,11 +118,7 @@ pub async fn a_page_stops_at_its_bytes_but_has_one_post(subject: &mut impl Subje
     for (anchor, bytes, expected, more) in cases {
         let page = journal.page(&lobby, *anchor, 50, *bytes, None).await;
         let page = page.expect("readable").expect("born");
-        assert_eq!(
-            (&seqs(&page)[..], page.more),
-            (*expected, *more),
-            "{anchor:?} {bytes}"
-        );
+        assert_eq!((&seqs(&page)[..], page.more), (*expected, *more), "{anchor:?} {bytes}");
     }
 }
 
@@ -166,16 +136,11 @@ pub async fn a_page_costs_the_same_whatever_lies_between_its_posts(subject: &mut
         }
     }
     let before = subject.rows_read();
-    let page = journal
-        .page(&lobby, Newest, 4, ALL, Some(&user("ann")))
-        .await;
+    let page = journal.page(&lobby, Newest, 4, ALL, Some(&user("ann"))).await;
     let page = page.expect("readable").expect("born");
     assert_eq!(seqs(&page), [20_002, 40_003, 60_004, 80_005]);
     let page = journal.page(&lobby, Before(60_000), 2, ALL, None).await;
-    assert_eq!(
-        seqs(&page.expect("readable").expect("born")),
-        [20_002, 40_003]
-    );
+    assert_eq!(seqs(&page.expect("readable").expect("born")), [20_002, 40_003]);
     if let (Some(before), Some(after)) = (before, subject.rows_read()) {
         let rows = after - before;
         assert!(rows < 60, "two pages of six posts looked at {rows} rows");

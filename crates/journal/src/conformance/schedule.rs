@@ -37,10 +37,7 @@ impl Truth {
             1 => 0,
             seq => self.entries[seq as usize - 2].ordinal,
         };
-        self.kept()
-            .iter()
-            .filter(|entry| entry.ordinal > before(entry.seq))
-            .collect()
+        self.kept().iter().filter(|entry| entry.ordinal > before(entry.seq)).collect()
     }
 
     fn apply(&mut self, part: &RoomBatch) {
@@ -110,18 +107,13 @@ async fn part(seed: &mut Seed, owner: &mut Owner, rooms: &HashMap<RoomName, Trut
     let empty = Truth::default();
     let truth = rooms.get(&name).unwrap_or(&empty);
     let head = truth.entries.len() as u64;
-    let drafts = (0..seed.below(5))
-        .map(|_| draft(seed, truth.first, head))
-        .collect();
+    let drafts = (0..seed.below(5)).map(|_| draft(seed, truth.first, head)).collect();
     let mut part = owner.part(&name, drafts).await;
     let last = head + part.records.len() as u64;
     if last > 0 && seed.below(3) == 0 {
         let seq = truth.first.max(1) + seed.below(last + 1 - truth.first.max(1));
         if (truth.first.max(1)..=last).contains(&seq) {
-            part.erasures.push(Erasure {
-                seq,
-                payload: Bytes::from(format!("gone {seq}")),
-            });
+            part.erasures.push(Erasure { seq, payload: Bytes::from(format!("gone {seq}")) });
         }
     }
     for _ in 0..seed.below(3) {
@@ -136,26 +128,14 @@ async fn part(seed: &mut Seed, owner: &mut Owner, rooms: &HashMap<RoomName, Trut
 fn draft(seed: &mut Seed, first: u64, head: u64) -> Draft {
     let length = 1 + seed.below(40) as usize;
     let text = seed.letters(length);
-    let kinds = [
-        ContentKind::Edit,
-        ContentKind::Reaction,
-        ContentKind::System,
-    ];
+    let kinds = [ContentKind::Edit, ContentKind::Reaction, ContentKind::System];
     match seed.below(6) {
         n @ 0..3 if head >= first.max(1) => {
             let target = first.max(1) + seed.below(head + 1 - first.max(1));
             let kind = kinds[n as usize];
-            Draft {
-                kind,
-                target: if n == 2 { 0 } else { target },
-                text,
-            }
+            Draft { kind, target: if n == 2 { 0 } else { target }, text }
         }
-        _ => Draft {
-            kind: ContentKind::Post,
-            target: 0,
-            text,
-        },
+        _ => Draft { kind: ContentKind::Post, target: 0, text },
     }
 }
 
@@ -167,11 +147,7 @@ fn state(seed: &mut Seed, seq: u64) -> (StateKey, Option<Bytes>) {
         _ => StateKey::Reaction(seq, name, seed.letters(1)),
     };
     let fold = Fold {
-        reactions: vec![ReactionCount {
-            key: "x".into(),
-            count: 1,
-            users: Vec::new(),
-        }],
+        reactions: vec![ReactionCount { key: "x".into(), count: 1, users: Vec::new() }],
         edits: seed.below(100) as u32,
         ..Fold::default()
     };
@@ -188,16 +164,9 @@ async fn append(
     let mut good = part(seed, owner, rooms).await;
     if seed.below(6) == 0 && !good.records.is_empty() {
         good.records[0].seq += 1 + seed.below(3);
-        let expected = rooms
-            .get(&good.room)
-            .map_or(0, |truth| truth.entries.len() as u64)
-            + 1;
+        let expected = rooms.get(&good.room).map_or(0, |truth| truth.entries.len() as u64) + 1;
         let results = owner.append(vec![good]).await;
-        assert_eq!(
-            results,
-            vec![Err(AppendError::SequenceConflict { expected })],
-            "{place}"
-        );
+        assert_eq!(results, vec![Err(AppendError::SequenceConflict { expected })], "{place}");
         return;
     }
     let results = owner.append(vec![good.clone()]).await;
@@ -214,20 +183,10 @@ fn settle(rooms: &mut HashMap<RoomName, Truth>, part: &RoomBatch) {
 
 async fn stale(seed: &mut Seed, mut old: Owner, place: &str) {
     let name = room(ROOMS[seed.below(3) as usize]);
-    let part = old.part(
-        &name,
-        vec![Draft {
-            kind: ContentKind::Post,
-            target: 0,
-            text: "x".into(),
-        }],
-    );
+    let part =
+        old.part(&name, vec![Draft { kind: ContentKind::Post, target: 0, text: "x".into() }]);
     let part = part.await;
-    assert_eq!(
-        old.append(vec![part]).await,
-        vec![Err(AppendError::Fenced)],
-        "{place}"
-    );
+    assert_eq!(old.append(vec![part]).await, vec![Err(AppendError::Fenced)], "{place}");
 }
 
 async fn unknown(
@@ -244,10 +203,7 @@ async fn unknown(
     let applied = seed.below(2) == 0;
     subject.break_next_commit(applied);
     let results = owner.append(vec![part.clone()]).await;
-    assert!(
-        matches!(results[0], Err(AppendError::Unknown(_))),
-        "{place}: {results:?}"
-    );
+    assert!(matches!(results[0], Err(AppendError::Unknown(_))), "{place}: {results:?}");
     owner.claim_again().await;
     if applied {
         settle(rooms, &part);
@@ -260,10 +216,7 @@ async fn trim(seed: &mut Seed, owner: &Owner, rooms: &mut HashMap<RoomName, Trut
         return;
     };
     let first = truth.first + seed.below(4);
-    let trimmed = owner
-        .journal
-        .trim(owner.slot, owner.fence, &name, first)
-        .await;
+    let trimmed = owner.journal.trim(owner.slot, owner.fence, &name, first).await;
     assert_eq!(trimmed, Ok(()), "{place}");
     truth.trim(first);
 }
@@ -285,44 +238,22 @@ async fn look(
     let last = truth.entries.len() as u64;
     let posts = truth.posts();
     assert_eq!((head.first, head.head), (truth.first, last), "{place}");
-    assert_eq!(
-        head.ordinal - head.first_ordinal,
-        posts.len() as u64,
-        "{place}"
-    );
+    assert_eq!(head.ordinal - head.first_ordinal, posts.len() as u64, "{place}");
 
     let from = seed.below(last + 2);
     let limit = 1 + seed.below(10) as usize;
     let range = journal.range(&name, from, limit, ALL).await;
     if from.max(1) < truth.first {
-        assert_eq!(
-            range,
-            Err(ReadError::Trimmed { first: truth.first }),
-            "{place}"
-        );
+        assert_eq!(range, Err(ReadError::Trimmed { first: truth.first }), "{place}");
     } else {
-        let entries = truth
-            .entries
-            .iter()
-            .skip(from.max(1) as usize - 1)
-            .take(limit);
+        let entries = truth.entries.iter().skip(from.max(1) as usize - 1).take(limit);
         assert_eq!(range, Ok(entries.cloned().collect()), "{place}");
     }
     let target = seed.below(last + 1);
-    let spoken = truth
-        .kept()
-        .iter()
-        .filter(|entry| entry.target == target && target >= head.first);
+    let spoken = truth.kept().iter().filter(|entry| entry.target == target && target >= head.first);
     let expected: Vec<_> = spoken.filter(|entry| entry.target > 0).cloned().collect();
-    assert_eq!(
-        journal.by_target(&name, target, 0, ALL).await,
-        Ok(expected),
-        "{place}"
-    );
-    let ids = journal
-        .ids(&name, truth.first, last)
-        .await
-        .expect("readable");
+    assert_eq!(journal.by_target(&name, target, 0, ALL).await, Ok(expected), "{place}");
+    let ids = journal.ids(&name, truth.first, last).await.expect("readable");
     let expected: Vec<_> = truth.kept().iter().cloned().map(Into::into).collect();
     assert_eq!(ids, expected, "{place}");
     look_at_page(seed, journal, &name, truth, &posts, place).await;
@@ -343,23 +274,11 @@ async fn look_at_page(
     let around = below.saturating_sub(limit / 2);
     let around = around.min(posts.len().saturating_sub(limit));
     let (anchor, expected, more) = match seed.below(4) {
-        0 => (
-            HistoryAnchor::Newest,
-            posts.len().saturating_sub(limit)..posts.len(),
-            None,
-        ),
-        1 => (
-            HistoryAnchor::Before(seq),
-            below.saturating_sub(limit)..below,
-            None,
-        ),
+        0 => (HistoryAnchor::Newest, posts.len().saturating_sub(limit)..posts.len(), None),
+        1 => (HistoryAnchor::Before(seq), below.saturating_sub(limit)..below, None),
         2 => {
             let end = (upto + limit).min(posts.len());
-            (
-                HistoryAnchor::After(seq),
-                upto..end,
-                Some(end < posts.len()),
-            )
+            (HistoryAnchor::After(seq), upto..end, Some(end < posts.len()))
         }
         _ => {
             let end = (around + limit).min(posts.len());
@@ -368,16 +287,10 @@ async fn look_at_page(
     };
     let more = more.unwrap_or(expected.start > 0);
     let asked = user("ann");
-    let page = journal
-        .page(name, anchor, limit as u32, ALL, Some(&asked))
-        .await;
+    let page = journal.page(name, anchor, limit as u32, ALL, Some(&asked)).await;
     let page = page.expect("readable").expect("born");
     let listed: Vec<_> = page.posts.iter().map(|(post, _)| post).collect();
-    assert_eq!(
-        listed,
-        posts[expected.clone()],
-        "{place} {anchor:?} {limit}"
-    );
+    assert_eq!(listed, posts[expected.clone()], "{place} {anchor:?} {limit}");
     if !expected.is_empty() {
         assert_eq!(page.more, more, "{place} {anchor:?} {limit}");
     }
@@ -392,10 +305,6 @@ async fn look_at_page(
         });
         let mine: Vec<_> = mine.collect();
         let listed = page.mine.iter().find(|(seq, _)| *seq == post.seq);
-        assert_eq!(
-            listed.map_or(&[][..], |(_, keys)| &keys[..]),
-            mine,
-            "{place}"
-        );
+        assert_eq!(listed.map_or(&[][..], |(_, keys)| &keys[..]), mine, "{place}");
     }
 }

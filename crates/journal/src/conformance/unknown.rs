@@ -26,15 +26,9 @@ async fn settled(subject: &mut impl Subject, applied: bool) {
     let part = owner.part(&lobby, vec![post("two")]).await;
     subject.break_next_commit(applied);
     let results = owner.append(vec![part.clone()]).await;
-    assert!(
-        matches!(results[0], Err(AppendError::Unknown(_))),
-        "{results:?}"
-    );
+    assert!(matches!(results[0], Err(AppendError::Unknown(_))), "{results:?}");
     // What the owner still believes counts for nothing before it has claimed again.
-    assert_eq!(
-        owner.append(vec![part]).await,
-        vec![Err(AppendError::Fenced)]
-    );
+    assert_eq!(owner.append(vec![part]).await, vec![Err(AppendError::Fenced)]);
     assert_eq!(journal.verify(&[(0, owner.fence)]).await, Ok(vec![0]));
     let claimed = owner.claim_again().await;
     let entries = journal.range(&lobby, 1, ALL, ALL).await.expect("readable");
@@ -45,10 +39,7 @@ async fn settled(subject: &mut impl Subject, applied: bool) {
         drop((owner, journal));
         subject.open()
     };
-    let again = journal_again
-        .range(&lobby, 1, ALL, ALL)
-        .await
-        .expect("readable");
+    let again = journal_again.range(&lobby, 1, ALL, ALL).await.expect("readable");
     assert_eq!(again.len(), entries.len() + 1);
     assert_eq!(again[..entries.len()], entries[..]);
 }

@@ -28,28 +28,19 @@ pub async fn numbers_are_dense_and_a_gap_or_a_repeat_is_a_conflict(subject: &mut
     let journal = subject.open();
     let lobby = room("lobby");
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
-    owner
-        .write(&lobby, (0..5).map(|n| post(&n.to_string())).collect())
-        .await;
+    owner.write(&lobby, (0..5).map(|n| post(&n.to_string())).collect()).await;
     for seq in [0, 1, 5, 7, u64::MAX] {
         let mut part = owner.part(&lobby, vec![post("x")]).await;
         part.records[0].seq = seq;
         let conflict = AppendError::SequenceConflict { expected: 6 };
-        assert_eq!(
-            owner.append(vec![part]).await,
-            vec![Err(conflict)],
-            "seq {seq}"
-        );
+        assert_eq!(owner.append(vec![part]).await, vec![Err(conflict)], "seq {seq}");
     }
     let mut gap = owner.part(&lobby, vec![post("x"), post("y")]).await;
     gap.records[1].seq += 1;
     assert!(owner.append(vec![gap]).await[0].is_err());
     owner.write(&lobby, vec![post("six")]).await;
     let seqs: Vec<_> = journal.range(&lobby, 1, ALL, ALL).await.expect("readable");
-    assert_eq!(
-        seqs.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
-        [1, 2, 3, 4, 5, 6]
-    );
+    assert_eq!(seqs.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
 }
 
 pub async fn places_in_the_slot_only_rise_and_a_claim_tells_the_last(subject: &mut impl Subject) {
@@ -74,10 +65,7 @@ pub async fn a_log_is_born_with_its_first_entry_and_no_other_log_takes_its_place
     assert_eq!(journal.head(&lobby).await, Ok(None));
     let mut part = owner.part(&lobby, vec![post("one")]).await;
     part.log = LogId::none();
-    assert!(
-        owner.append(vec![part.clone()]).await[0].is_err(),
-        "a log has a name"
-    );
+    assert!(owner.append(vec![part.clone()]).await[0].is_err(), "a log has a name");
     part.log = LogId::new("first").expect("valid");
     assert_eq!(owner.append(vec![part.clone()]).await, vec![Ok(())]);
     let head = journal.head(&lobby).await.expect("readable").expect("born");
@@ -92,12 +80,7 @@ pub async fn ordinals_count_posts_and_nothing_else(subject: &mut impl Subject) {
     let journal = subject.open();
     let lobby = room("lobby");
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
-    owner
-        .write(
-            &lobby,
-            vec![post("one"), about(ContentKind::Edit, 1), post("two")],
-        )
-        .await;
+    owner.write(&lobby, vec![post("one"), about(ContentKind::Edit, 1), post("two")]).await;
     let head = journal.head(&lobby).await.expect("readable").expect("born");
     assert_eq!((head.head, head.ordinal, head.first_ordinal), (3, 2, 0));
     for (kind, ordinal) in [
@@ -109,10 +92,7 @@ pub async fn ordinals_count_posts_and_nothing_else(subject: &mut impl Subject) {
     ] {
         let mut part = owner.part(&lobby, vec![about(kind, 0)]).await;
         part.records[0].ordinal = ordinal;
-        assert!(
-            owner.append(vec![part]).await[0].is_err(),
-            "{kind:?} with ordinal {ordinal}"
-        );
+        assert!(owner.append(vec![part]).await[0].is_err(), "{kind:?} with ordinal {ordinal}");
     }
 }
 
@@ -121,23 +101,11 @@ pub async fn a_part_is_all_or_nothing(subject: &mut impl Subject) {
     let lobby = room("lobby");
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
     owner.write(&lobby, vec![post("one")]).await;
-    let mut part = owner
-        .part(&lobby, vec![post("two"), post("three"), post("four")])
-        .await;
-    part.states.push((
-        StateKey::Mark(user("ann")),
-        Some(Bytes::from_static(b"mark")),
-    ));
+    let mut part = owner.part(&lobby, vec![post("two"), post("three"), post("four")]).await;
+    part.states.push((StateKey::Mark(user("ann")), Some(Bytes::from_static(b"mark"))));
     part.records[2].seq = 9;
     assert!(owner.append(vec![part]).await[0].is_err());
-    assert_eq!(
-        journal
-            .range(&lobby, 1, ALL, ALL)
-            .await
-            .expect("readable")
-            .len(),
-        1
-    );
+    assert_eq!(journal.range(&lobby, 1, ALL, ALL).await.expect("readable").len(), 1);
     let keys = vec![StateKey::Mark(user("ann"))];
     assert_eq!(journal.states(&lobby, keys).await, Ok(vec![None]));
 }
@@ -145,40 +113,25 @@ pub async fn a_part_is_all_or_nothing(subject: &mut impl Subject) {
 pub async fn a_part_that_is_too_large_is_refused_and_the_rest_is_not(subject: &mut impl Subject) {
     let journal = subject.open();
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
-    let mut huge = owner
-        .part(&room("huge"), vec![post(&"x".repeat(9 * 1024 * 1024))])
-        .await;
+    let mut huge = owner.part(&room("huge"), vec![post(&"x".repeat(9 * 1024 * 1024))]).await;
     let mark = StateKey::Mark(user("ann"));
-    huge.states
-        .push((mark.clone(), Some(Bytes::from_static(b"mark"))));
+    huge.states.push((mark.clone(), Some(Bytes::from_static(b"mark"))));
     let small = owner.part(&room("small"), vec![post("x")]).await;
     let results = owner.append(vec![huge, small]).await;
-    assert!(
-        matches!(results[0], Err(AppendError::TooLarge { .. })),
-        "{results:?}"
-    );
+    assert!(matches!(results[0], Err(AppendError::TooLarge { .. })), "{results:?}");
     assert_eq!(results[1], Ok(()));
     assert_eq!(journal.head(&room("huge")).await, Ok(None));
-    assert_eq!(
-        journal.states(&room("huge"), vec![mark]).await,
-        Ok(vec![None])
-    );
+    assert_eq!(journal.states(&room("huge"), vec![mark]).await, Ok(vec![None]));
 }
 
 pub async fn a_room_belongs_to_one_slot(subject: &mut impl Subject) {
     let journal = subject.open();
     let lobby = room("lobby");
-    Owner::claim(&journal, 0, 1, 1)
-        .await
-        .write(&lobby, vec![post("one")])
-        .await;
+    Owner::claim(&journal, 0, 1, 1).await.write(&lobby, vec![post("one")]).await;
     let mut other = Owner::claim(&journal, 1, 1, 1).await;
     let part = other.part(&lobby, vec![post("two")]).await;
     let results = other.append(vec![part]).await;
-    assert!(
-        matches!(results[0], Err(AppendError::Corrupt(_))),
-        "{results:?}"
-    );
+    assert!(matches!(results[0], Err(AppendError::Corrupt(_))), "{results:?}");
 }
 
 pub async fn states_are_put_and_deleted_with_the_entries_that_change_them(
@@ -199,42 +152,25 @@ pub async fn states_are_put_and_deleted_with_the_entries_that_change_them(
         (fold.clone(), value("late")),
     ];
     assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
-    let keys = vec![
-        fold.clone(),
-        mark.clone(),
-        StateKey::Fold(2),
-        reaction.clone(),
-    ];
+    let keys = vec![fold.clone(), mark.clone(), StateKey::Fold(2), reaction.clone()];
     let stored = journal.states(&lobby, keys.clone()).await;
-    assert_eq!(
-        stored,
-        Ok(vec![value("late"), value("m"), None, value("r")])
-    );
+    assert_eq!(stored, Ok(vec![value("late"), value("m"), None, value("r")]));
     let mut part = owner.part(&lobby, Vec::new()).await;
     part.states = vec![(reaction, None), (mark, value(""))];
     assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
     let stored = journal.states(&lobby, keys).await;
     assert_eq!(stored, Ok(vec![value("late"), value(""), None, None]));
-    assert_eq!(
-        journal.states(&room("else"), vec![fold]).await,
-        Ok(vec![None])
-    );
+    assert_eq!(journal.states(&room("else"), vec![fold]).await, Ok(vec![None]));
 }
 
 pub async fn everything_is_there_again_after_reopening(subject: &mut impl Subject) {
     let journal = subject.open();
     let lobby = room("lobby");
     let mut owner = Owner::claim(&journal, 5, 3, 1).await;
-    let written = owner
-        .write(
-            &lobby,
-            (0..40).map(|n| post(&format!("text {n}"))).collect(),
-        )
-        .await;
+    let written = owner.write(&lobby, (0..40).map(|n| post(&format!("text {n}"))).collect()).await;
     let mut part = owner.part(&lobby, Vec::new()).await;
     let mark = StateKey::Mark(user("ann"));
-    part.states
-        .push((mark.clone(), Some(Bytes::from_static(b"mark"))));
+    part.states.push((mark.clone(), Some(Bytes::from_static(b"mark"))));
     assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
     let head = journal.head(&lobby).await;
     let fence = owner.fence;
@@ -244,10 +180,7 @@ pub async fn everything_is_there_again_after_reopening(subject: &mut impl Subjec
     assert_eq!(journal.head(&lobby).await, head);
     let stored = journal.states(&lobby, vec![mark]).await;
     assert_eq!(stored, Ok(vec![Some(Bytes::from_static(b"mark"))]));
-    assert!(
-        journal.claim(5, 2, 9).await.is_err(),
-        "the claim was durable"
-    );
+    assert!(journal.claim(5, 2, 9).await.is_err(), "the claim was durable");
     let claimed = journal.claim(5, 4, 9).await.expect("a higher epoch");
     assert_eq!((claimed.old_fence, claimed.slot_pos), (fence, 40));
     let record = record(41, 41, 41, claimed.fence, post("next"));

@@ -121,18 +121,14 @@ impl Committer {
 
     fn commit(&mut self, group: Vec<Job>) {
         if let Some(why) = self.ready() {
-            group
-                .into_iter()
-                .for_each(|job| job.order.refuse(why.clone()).committed());
+            group.into_iter().for_each(|job| job.order.refuse(why.clone()).committed());
             return;
         }
         let shared = Arc::clone(&self.shared);
         let guard = shared.read_engine();
         let Some(engine) = guard.as_ref() else {
             let why = Refusal::Unavailable("the engine is closed".into());
-            group
-                .into_iter()
-                .for_each(|job| job.order.refuse(why.clone()).committed());
+            group.into_iter().for_each(|job| job.order.refuse(why.clone()).committed());
             return;
         };
         let room = self.room(engine);
@@ -144,8 +140,7 @@ impl Committer {
                 .into_iter()
                 .map(|job| match &room {
                     Ok(room) if *room >= job.order.needs() => {
-                        job.order
-                            .judge(job.slot, &mut self.judge, &view, &mut writes, &mut after)
+                        job.order.judge(job.slot, &mut self.judge, &view, &mut writes, &mut after)
                     }
                     Ok(_) => job.order.refuse(Refusal::NoSpace),
                     Err(why) => job.order.refuse(Refusal::Unavailable(why.clone())),
@@ -226,20 +221,12 @@ impl Committer {
         self.judge.forget();
         self.shared.set_claims(std::iter::empty());
         self.shared.set_broken(Some(why.to_owned()));
-        self.broken = Some(Broken {
-            why: why.to_owned(),
-            tried: None,
-        });
+        self.broken = Some(Broken { why: why.to_owned(), tried: None });
     }
 
     /// Answers why nothing can be committed, having tried to change that.
     fn ready(&mut self) -> Option<Refusal> {
-        let poisoned = || {
-            self.shared
-                .read_engine()
-                .as_ref()
-                .is_some_and(Engine::is_poisoned)
-        };
+        let poisoned = || self.shared.read_engine().as_ref().is_some_and(Engine::is_poisoned);
         if self.broken.is_none() && poisoned() {
             // The engine's own work failed. No commit is in doubt, so claims stay.
             let why = "the engine could not write its tables".to_owned();

@@ -18,10 +18,7 @@ pub(super) struct Cut {
 impl Cut {
     /// No bytes of the journal files from this one on.
     pub(super) fn journals_from(number: u64) -> Cut {
-        Cut {
-            journal: Some((number, 0)),
-            keyspace: None,
-        }
+        Cut { journal: Some((number, 0)), keyspace: None }
     }
 }
 
@@ -34,9 +31,7 @@ pub(super) fn copy(from: &Path, to: &Path, cut: &Cut) -> io::Result<()> {
     let Some((first, bytes)) = cut.journal else {
         return Ok(());
     };
-    let later = journal_files(to)
-        .into_iter()
-        .filter(|(number, _)| *number >= first);
+    let later = journal_files(to).into_iter().filter(|(number, _)| *number >= first);
     for (index, (number, path)) in later.enumerate() {
         // One file must stay, even if empty: without any the engine forgets its versions.
         if index == 0 {
@@ -69,9 +64,7 @@ fn copy_folder(from: &Path, to: &Path, cut: &Cut) -> io::Result<()> {
 }
 
 fn is_table(path: &Path) -> bool {
-    path.parent()
-        .and_then(Path::file_name)
-        .is_some_and(|folder| folder == "tables")
+    path.parent().and_then(Path::file_name).is_some_and(|folder| folder == "tables")
 }
 
 /// The engine's journal files are mostly holes: those stay holes.

@@ -78,20 +78,12 @@ impl Engine {
             keyspace("meta", settings.memtable_bytes)?,
         ];
         let filler = keyspace("filler", FILLER_MEMTABLE_BYTES)?;
-        Ok(Engine {
-            db,
-            spaces,
-            filler,
-            dir: dir.to_owned(),
-        })
+        Ok(Engine { db, spaces, filler, dir: dir.to_owned() })
     }
 
     /// One consistent picture.
     pub(super) fn view(&self) -> EngineView<'_> {
-        EngineView {
-            snapshot: self.db.snapshot(),
-            engine: self,
-        }
+        EngineView { snapshot: self.db.snapshot(), engine: self }
     }
 
     /// Carries a transaction out and waits until it is durable.
@@ -108,11 +100,8 @@ impl Engine {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         // All writes of a transaction get one version, so each key may occur only once.
         let mut later = HashSet::with_capacity(writes.len());
-        let last: Vec<bool> = writes
-            .iter()
-            .rev()
-            .map(|write| later.insert((write.space, &write.key[..])))
-            .collect();
+        let last: Vec<bool> =
+            writes.iter().rev().map(|write| later.insert((write.space, &write.key[..]))).collect();
         drop(later);
         for (write, last) in writes.into_iter().zip(last.into_iter().rev()) {
             let keyspace = &self.spaces[write.space as usize];
@@ -130,10 +119,7 @@ impl Engine {
         self.spaces.iter().find_map(|space| {
             let (memtables, tables) = (space.sealed_memtable_count(), space.l0_table_count());
             (memtables >= MEMTABLES_WAITING_MAX || tables >= TABLES_WAITING_MAX).then(|| {
-                format!(
-                    "{memtables} memtables and {tables} tables of {} wait",
-                    &**space.name()
-                )
+                format!("{memtables} memtables and {tables} tables of {} wait", &**space.name())
             })
         })
     }
@@ -165,16 +151,12 @@ impl Engine {
 
     /// Rewrites all tables of a space; rows that were replaced or deleted are not in them any more.
     pub(super) fn compact(&self, space: Space) -> Result<(), String> {
-        self.spaces[space as usize]
-            .major_compact()
-            .map_err(|error| error.to_string())
+        self.spaces[space as usize].major_compact().map_err(|error| error.to_string())
     }
 
     /// The same for what [`Engine::fill`] wrote.
     pub(super) fn compact_filler(&self) -> Result<(), String> {
-        self.filler
-            .major_compact()
-            .map_err(|error| error.to_string())
+        self.filler.major_compact().map_err(|error| error.to_string())
     }
 
     /// Writes bytes that mean nothing, so that the engine begins its next journal file.
@@ -186,10 +168,7 @@ impl Engine {
 
     /// Writes the filler's memtable out, which makes the engine look after its old files.
     pub(super) fn tend(&self) -> Result<(), String> {
-        self.filler
-            .rotate_memtable()
-            .map(drop)
-            .map_err(|error| error.to_string())
+        self.filler.rotate_memtable().map(drop).map_err(|error| error.to_string())
     }
 
     /// A version of the database; transactions that are committed later have a higher one.
@@ -204,10 +183,7 @@ impl Engine {
 
     /// The numbers of the engine's journal files.
     pub(super) fn journal_files(&self) -> Vec<u64> {
-        journal_files(&self.dir)
-            .into_iter()
-            .map(|(number, _)| number)
-            .collect()
+        journal_files(&self.dir).into_iter().map(|(number, _)| number).collect()
     }
 }
 
@@ -215,11 +191,7 @@ impl Engine {
 /// overwrites. Without a version and without a keyspace nothing can have been committed.
 fn remove_unfinished(dir: &Path) -> std::io::Result<()> {
     let empty = keyspace_dirs(dir).is_empty() && !dir.join("version").exists();
-    if empty && dir.exists() {
-        std::fs::remove_dir_all(dir)
-    } else {
-        Ok(())
-    }
+    if empty && dir.exists() { std::fs::remove_dir_all(dir) } else { Ok(()) }
 }
 
 /// The engine's journal files, oldest first.
@@ -230,12 +202,7 @@ pub(super) fn journal_files(engine_dir: &Path) -> Vec<(u64, PathBuf)> {
     let mut files: Vec<_> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            let number = path
-                .file_name()?
-                .to_str()?
-                .strip_suffix(".jnl")?
-                .parse()
-                .ok()?;
+            let number = path.file_name()?.to_str()?.strip_suffix(".jnl")?.parse().ok()?;
             Some((number, path))
         })
         .collect();
@@ -249,19 +216,12 @@ pub(super) fn keyspace_dirs(engine_dir: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths
-        .filter(|path| path.is_dir() && path.file_name().is_some_and(|name| name != "0"))
-        .collect()
+    paths.filter(|path| path.is_dir() && path.file_name().is_some_and(|name| name != "0")).collect()
 }
 
 /// Says which file it is that does not open.
 fn blame(dir: &Path, error: &fjall::Error) -> OpenError {
-    let journals = || {
-        journal_files(dir)
-            .into_iter()
-            .map(|(_, path)| path)
-            .collect()
-    };
+    let journals = || journal_files(dir).into_iter().map(|(_, path)| path).collect();
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
             OpenError::io(dir, error)
@@ -270,14 +230,10 @@ fn blame(dir: &Path, error: &fjall::Error) -> OpenError {
             dir: dir.to_owned(),
             holder: "another process (the engine's own lock)".into(),
         },
-        fjall::Error::JournalRecovery(_) | fjall::Error::InvalidTag(_) => OpenError::Damaged {
-            files: journals(),
-            why: error.to_string(),
-        },
-        _ => OpenError::Damaged {
-            files: vec![dir.to_owned()],
-            why: error.to_string(),
-        },
+        fjall::Error::JournalRecovery(_) | fjall::Error::InvalidTag(_) => {
+            OpenError::Damaged { files: journals(), why: error.to_string() }
+        }
+        _ => OpenError::Damaged { files: vec![dir.to_owned()], why: error.to_string() },
     }
 }
 

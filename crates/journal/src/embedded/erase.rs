@@ -59,8 +59,7 @@ impl Eraser {
     pub(super) fn erased(&self, transaction: u64) {
         let mut plan = self.plan();
         plan.erased = plan.erased.max(transaction);
-        plan.due
-            .get_or_insert_with(|| Instant::now() + self.collect_for);
+        plan.due.get_or_insert_with(|| Instant::now() + self.collect_for);
         self.changed.notify_all();
     }
 
@@ -109,11 +108,7 @@ impl Eraser {
 /// The eraser's thread.
 pub(super) fn run(shared: &Shared) {
     while let Some(transaction) = shared.eraser.next() {
-        let working = shared
-            .eraser
-            .working
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let working = shared.eraser.working.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = purge(shared);
         drop(working);
         let mut plan = shared.eraser.plan();
@@ -138,19 +133,14 @@ fn purge(shared: &Shared) -> Result<(), String> {
     let old_files = engine.journal_files();
     next_journal_file(shared, engine, &old_files)?;
     engine.flush()?;
-    await_that(shared, engine, "reads to end", || {
-        engine.droppable_version() > version
-    })?;
+    await_that(shared, engine, "reads to end", || engine.droppable_version() > version)?;
     for space in WRITTEN_BY_PEOPLE {
         go_on(shared)?;
         engine.compact(space)?;
     }
     engine.compact_filler()?;
     await_that(shared, engine, "old journal files to go", || {
-        engine
-            .journal_files()
-            .iter()
-            .all(|file| !old_files.contains(file))
+        engine.journal_files().iter().all(|file| !old_files.contains(file))
     })
 }
 
@@ -165,11 +155,7 @@ fn go_on(shared: &Shared) -> Result<(), String> {
 fn next_journal_file(shared: &Shared, engine: &Engine, old: &[u64]) -> Result<(), String> {
     for _ in 0..FILLER_PIECES_MAX {
         go_on(shared)?;
-        if engine
-            .journal_files()
-            .iter()
-            .any(|file| !old.contains(file))
-        {
+        if engine.journal_files().iter().any(|file| !old.contains(file)) {
             return Ok(());
         }
         engine.fill(FILLER_BYTES)?;

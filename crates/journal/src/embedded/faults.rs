@@ -21,10 +21,7 @@ struct Orders {
 
 impl Default for Orders {
     fn default() -> Orders {
-        Orders {
-            commit: AtomicU8::new(NONE),
-            free_bytes: AtomicU64::new(u64::MAX),
-        }
+        Orders { commit: AtomicU8::new(NONE), free_bytes: AtomicU64::new(u64::MAX) }
     }
 }
 
@@ -44,9 +41,7 @@ impl Faults {
 
     /// Pretends that the disk has so many bytes free; `None` ends it.
     pub fn pretend_free_bytes(&self, bytes: Option<u64>) {
-        self.orders
-            .free_bytes
-            .store(bytes.unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.orders.free_bytes.store(bytes.unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     pub(super) fn take_commit(&self) -> Option<CommitFault> {

@@ -42,18 +42,9 @@ pub(super) enum Order {
 
 /// An answer that waits for its transaction.
 pub(super) enum Answer {
-    Claim(
-        oneshot::Sender<Result<Claimed, ClaimError>>,
-        Result<Claimed, ClaimError>,
-    ),
-    Append(
-        oneshot::Sender<Vec<Result<(), AppendError>>>,
-        Vec<Result<(), AppendError>>,
-    ),
-    Row(
-        oneshot::Sender<Result<(), AppendError>>,
-        Result<(), AppendError>,
-    ),
+    Claim(oneshot::Sender<Result<Claimed, ClaimError>>, Result<Claimed, ClaimError>),
+    Append(oneshot::Sender<Vec<Result<(), AppendError>>>, Vec<Result<(), AppendError>>),
+    Row(oneshot::Sender<Result<(), AppendError>>, Result<(), AppendError>),
 }
 
 /// Why a job was not even tried.
@@ -127,29 +118,18 @@ impl Order {
         after: &mut Aftermath,
     ) -> Answer {
         match self {
-            Order::Claim {
-                epoch,
-                nonce,
-                reply,
-            } => {
+            Order::Claim { epoch, nonce, reply } => {
                 after.claims = true;
                 Answer::Claim(reply, judge.claim(view, slot, epoch, nonce, out))
             }
-            Order::Append {
-                fence,
-                batch,
-                reply,
-            } => {
+            Order::Append { fence, batch, reply } => {
                 let appended = judge.append(view, slot, fence, &batch, out);
                 after.erases |= appended.erases;
                 Answer::Append(reply, appended.results)
             }
-            Order::Trim {
-                fence,
-                room,
-                first,
-                reply,
-            } => Answer::Row(reply, judge.trim(view, slot, fence, &room, first, out)),
+            Order::Trim { fence, room, first, reply } => {
+                Answer::Row(reply, judge.trim(view, slot, fence, &room, first, out))
+            }
             Order::Sweep { rows, reply } => {
                 after.rows_swept += rows.len();
                 out.extend(rows);

@@ -37,10 +37,7 @@ impl DirLock {
                     "" => "another process".to_owned(),
                     named => named.to_owned(),
                 };
-                return Err(OpenError::Locked {
-                    dir: dir.to_owned(),
-                    holder,
-                });
+                return Err(OpenError::Locked { dir: dir.to_owned(), holder });
             }
         }
         file.set_len(0).map_err(fault)?;
@@ -56,13 +53,8 @@ fn myself() -> String {
         "" => "an unknown host",
         named => named,
     };
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs());
-    format!(
-        "process {} on {host}, since {since} (Unix time)",
-        std::process::id()
-    )
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    format!("process {} on {host}, since {since} (Unix time)", std::process::id())
 }
 
 #[cfg(test)]
@@ -74,10 +66,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let held = DirLock::take(dir.path()).expect("free");
         let error = DirLock::take(dir.path()).expect_err("held").to_string();
-        assert!(
-            error.contains(&format!("process {}", std::process::id())),
-            "{error}"
-        );
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(held);
         DirLock::take(dir.path()).expect("free again");
     }

@@ -18,11 +18,7 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn open(dir: &Path) -> std::io::Result<Mark> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path(dir))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path(dir))?;
         Ok(Mark { file })
     }
 

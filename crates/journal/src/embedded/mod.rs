@@ -80,16 +80,10 @@ impl Embedded {
         let fault = |error: std::io::Error| OpenError::io(&dir, &error);
         std::fs::create_dir_all(&dir).map_err(fault)?;
         let lock = DirLock::take(&dir)?;
-        let format = Format {
-            slots: settings.slots,
-            slot_hash: settings.slot_hash.clone(),
-        };
+        let format = Format { slots: settings.slots, slot_hash: settings.slot_hash.clone() };
         Format::establish(&dir, &format)?;
         let engine = Engine::open(&settings)?;
-        let damaged = |why: String| OpenError::Damaged {
-            files: vec![settings.engine_dir()],
-            why,
-        };
+        let damaged = |why: String| OpenError::Damaged { files: vec![settings.engine_dir()], why };
         let commits = commit::stored_commits(&engine).map_err(damaged)?;
         let marked = mark::read(&dir);
         if commits < marked {
@@ -99,11 +93,7 @@ impl Embedded {
         }
         let erasing = commit::stored_erasing(&engine).map_err(damaged)?;
         let mark = Mark::open(&dir).map_err(fault)?;
-        let headroom = Headroom::new(
-            dir.clone(),
-            settings.headroom_bytes,
-            settings.faults.clone(),
-        );
+        let headroom = Headroom::new(dir.clone(), settings.headroom_bytes, settings.faults.clone());
         let (jobs, waiting) = mpsc::sync_channel(settings.queue_max.max(1));
         let shared = Arc::new(Shared::new(settings, headroom, engine));
         if erasing > 0 {
@@ -116,13 +106,7 @@ impl Embedded {
             thread("journal-erase", move || erase::run(&eraser)).map_err(fault)?,
         ];
         let in_flight = Arc::default();
-        Ok(Embedded {
-            shared,
-            jobs: Some(jobs),
-            threads,
-            in_flight,
-            _lock: lock,
-        })
+        Ok(Embedded { shared, jobs: Some(jobs), threads, in_flight, _lock: lock })
     }
 
     /// Whether everything that was erased or trimmed so far is gone from the engine's files.
@@ -140,11 +124,7 @@ impl Embedded {
         let places = Arc::clone(&self.shared.places);
         let place = places.acquire_owned().await.ok()?;
         let (reply, answer) = oneshot::channel();
-        let job = Job {
-            slot,
-            order: order(reply),
-            _place: place,
-        };
+        let job = Job { slot, order: order(reply), _place: place };
         // The channel is as long as there are places: it is never full.
         self.jobs.as_ref()?.try_send(job).ok()?;
         answer.await.ok()
@@ -164,14 +144,11 @@ impl Embedded {
                 match shared.read_engine().as_ref() {
                     Some(engine) => read(&engine.view()),
                     None => Err(ReadError::Unavailable(
-                        shared
-                            .broken()
-                            .unwrap_or_else(|| "the engine is closed".into()),
+                        shared.broken().unwrap_or_else(|| "the engine is closed".into()),
                     )),
                 }
             });
-            done.await
-                .unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string())))
+            done.await.unwrap_or_else(|error| Err(ReadError::Unavailable(error.to_string())))
         }
         .boxed()
     }
@@ -191,9 +168,7 @@ impl Drop for Embedded {
 }
 
 fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
 const GONE: &str = "the journal's committer has stopped";
@@ -210,16 +185,9 @@ impl InFlight {
             return None;
         }
         let mut list = appends.lock().unwrap_or_else(PoisonError::into_inner);
-        debug_assert!(
-            !list.contains(&append),
-            "slot {}: two appends in flight",
-            append.0
-        );
+        debug_assert!(!list.contains(&append), "slot {}: two appends in flight", append.0);
         list.push(append);
-        Some(InFlight {
-            appends: Arc::clone(appends),
-            append,
-        })
+        Some(InFlight { appends: Arc::clone(appends), append })
     }
 }
 
@@ -238,13 +206,9 @@ impl Journal for Embedded {
         nonce: u64,
     ) -> BoxFuture<'_, Result<Claimed, ClaimError>> {
         async move {
-            self.submit(slot, |reply| Order::Claim {
-                epoch,
-                nonce,
-                reply,
-            })
-            .await
-            .unwrap_or_else(|| Err(ClaimError::Poisoned(GONE.into())))
+            self.submit(slot, |reply| Order::Claim { epoch, nonce, reply })
+                .await
+                .unwrap_or_else(|| Err(ClaimError::Poisoned(GONE.into())))
         }
         .boxed()
     }
@@ -258,13 +222,9 @@ impl Journal for Embedded {
         async move {
             let _append = InFlight::begin(&self.in_flight, (slot, fence));
             let rooms = batch.rooms.len();
-            self.submit(slot, |reply| Order::Append {
-                fence,
-                batch,
-                reply,
-            })
-            .await
-            .unwrap_or_else(|| vec![Err(AppendError::Poisoned(GONE.into())); rooms])
+            self.submit(slot, |reply| Order::Append { fence, batch, reply })
+                .await
+                .unwrap_or_else(|| vec![Err(AppendError::Poisoned(GONE.into())); rooms])
         }
         .boxed()
     }
@@ -280,14 +240,9 @@ impl Journal for Embedded {
         async move {
             let gone = || Err(AppendError::Poisoned(GONE.into()));
             let trimmed = room.clone();
-            self.submit(slot, |reply| Order::Trim {
-                fence,
-                room: trimmed,
-                first,
-                reply,
-            })
-            .await
-            .unwrap_or_else(gone)?;
+            self.submit(slot, |reply| Order::Trim { fence, room: trimmed, first, reply })
+                .await
+                .unwrap_or_else(gone)?;
             loop {
                 let swept = room.clone();
                 let rows = self.read(move |view| judge::sweep(view, &swept)).await;

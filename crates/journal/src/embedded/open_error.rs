@@ -47,10 +47,7 @@ pub enum OpenError {
 
 impl OpenError {
     pub(super) fn io(path: &Path, error: &std::io::Error) -> OpenError {
-        OpenError::Io {
-            path: path.to_owned(),
-            why: error.to_string(),
-        }
+        OpenError::Io { path: path.to_owned(), why: error.to_string() }
     }
 
     pub(super) fn mismatch(
@@ -72,28 +69,16 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Locked { dir, holder } => {
-                write!(
-                    f,
-                    "the journal {} is in use by {holder}; stop that first",
-                    dir.display()
-                )
+                write!(f, "the journal {} is in use by {holder}; stop that first", dir.display())
             }
-            OpenError::Mismatch {
-                dir,
-                what,
-                stored,
-                asked,
-            } => write!(
+            OpenError::Mismatch { dir, what, stored, asked } => write!(
                 f,
                 "the journal {} was made with {what} {stored}, the settings say {what} {asked}; \
                  this never changes once a journal is made",
                 dir.display()
             ),
             OpenError::Damaged { files, why } => {
-                let names: Vec<_> = files
-                    .iter()
-                    .map(|file| file.display().to_string())
-                    .collect();
+                let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
                 write!(
                     f,
                     "the journal is damaged ({why}) in {}; look with `parlour journal check DIR`, \

@@ -76,13 +76,7 @@ impl fmt::Display for Report {
         for cut in &self.cut {
             writeln!(f, "cut: {cut}")?;
         }
-        for Damage {
-            room,
-            from,
-            to,
-            why,
-        } in &self.damage
-        {
+        for Damage { room, from, to, why } in &self.damage {
             match from {
                 0 => writeln!(f, "damaged: {room}: {why}")?,
                 _ => writeln!(f, "lost: {room}: entries {from} to {to}: {why}")?,

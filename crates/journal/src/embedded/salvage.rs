@@ -70,10 +70,7 @@ pub fn salvage(
     fs::create_dir_all(new_dir).map_err(fault)?;
     if fs::read_dir(new_dir).map_err(fault)?.next().is_some() {
         let why = "the folder for the copy is not empty".into();
-        return Err(OpenError::Io {
-            path: new_dir.to_owned(),
-            why,
-        });
+        return Err(OpenError::Io { path: new_dir.to_owned(), why });
     }
     let mut report = Report::default();
     let work = new_dir.join("work");
@@ -81,28 +78,14 @@ pub fn salvage(
     let ends_lost = !report.cut.is_empty() || short_of_mark(&old, dir).is_some();
     Format::establish(new_dir, &format)?;
     let new = Engine::open(&settings(new_dir, &format))?;
-    let failed = |why| OpenError::Io {
-        path: new_dir.to_owned(),
-        why,
-    };
-    let mut sheet = Sheet {
-        new: &new,
-        rows: Vec::new(),
-    };
+    let failed = |why| OpenError::Io { path: new_dir.to_owned(), why };
+    let mut sheet = Sheet { new: &new, rows: Vec::new() };
     let mut slots = HashMap::new();
     let view = old.view();
     for room in survey::rooms(&view) {
         let survey = survey::survey(&view, &room, &mut report);
-        copy_room(
-            &view,
-            survey,
-            ends_lost,
-            slot_of,
-            &mut slots,
-            &mut report,
-            &mut sheet,
-        )
-        .map_err(failed)?;
+        copy_room(&view, survey, ends_lost, slot_of, &mut slots, &mut report, &mut sheet)
+            .map_err(failed)?;
     }
     copy_slots(&view, slots, &mut sheet).map_err(failed)?;
     sheet.flush().map_err(failed)?;
@@ -113,19 +96,11 @@ pub fn salvage(
 }
 
 fn existing(dir: &Path) -> Result<PathBuf, OpenError> {
-    if dir.is_dir() {
-        Ok(dir.to_owned())
-    } else {
-        Err(OpenError::Absent {
-            dir: dir.to_owned(),
-        })
-    }
+    if dir.is_dir() { Ok(dir.to_owned()) } else { Err(OpenError::Absent { dir: dir.to_owned() }) }
 }
 
 fn format_of(dir: &Path) -> Result<Format, OpenError> {
-    Format::read(dir)?.ok_or_else(|| OpenError::Absent {
-        dir: dir.to_owned(),
-    })
+    Format::read(dir)?.ok_or_else(|| OpenError::Absent { dir: dir.to_owned() })
 }
 
 fn settings(dir: &Path, format: &Format) -> Settings {
@@ -136,9 +111,9 @@ fn short_of_mark(engine: &Engine, dir: &Path) -> Option<String> {
     let marked = mark::read(dir);
     match commit::stored_commits(engine) {
         Ok(commits) if commits >= marked => None,
-        Ok(commits) => Some(format!(
-            "it ends at transaction {commits}, but {marked} were acknowledged"
-        )),
+        Ok(commits) => {
+            Some(format!("it ends at transaction {commits}, but {marked} were acknowledged"))
+        }
         Err(why) => Some(why),
     }
 }
@@ -166,15 +141,10 @@ fn open_copy(
         // Not the journal: leave out the one keyspace without which the rest opens.
         let spaces = keyspace_dirs(&source);
         let bad = spaces.iter().find(|space| {
-            opens(&Cut {
-                keyspace: Some((*space).clone()),
-                ..Cut::journals_from(0)
-            })
+            opens(&Cut { keyspace: Some((*space).clone()), ..Cut::journals_from(0) })
         });
         let Some(bad) = bad else { return Err(error) };
-        report
-            .cut
-            .push(format!("the keyspace {} is left out", bad.display()));
+        report.cut.push(format!("the keyspace {} is left out", bad.display()));
         cut.keyspace = Some(bad.clone());
     }
     if !opens(&cut) {
@@ -191,10 +161,7 @@ fn shorten_journals(
     opens: &dyn Fn(&Cut) -> bool,
     report: &mut Report,
 ) {
-    let with = |from: u64, bytes: u64| Cut {
-        journal: Some((from, bytes)),
-        ..cut.clone()
-    };
+    let with = |from: u64, bytes: u64| Cut { journal: Some((from, bytes)), ..cut.clone() };
     for (number, path) in journal_files(source) {
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
         if opens(&with(number, length)) {
@@ -203,16 +170,9 @@ fn shorten_journals(
         let (mut good, mut bad) = (0, length);
         while bad - good > 1 {
             let middle = good + (bad - good) / 2;
-            if opens(&with(number, middle)) {
-                good = middle
-            } else {
-                bad = middle
-            }
+            if opens(&with(number, middle)) { good = middle } else { bad = middle }
         }
-        report.cut.push(format!(
-            "{} from byte {good} on, and all later ones",
-            path.display()
-        ));
+        report.cut.push(format!("{} from byte {good} on, and all later ones", path.display()));
         *cut = with(number, good);
         return;
     }
@@ -228,11 +188,7 @@ impl Sheet<'_> {
     fn put(&mut self, space: Space, key: Vec<u8>, body: &[u8]) -> Result<(), String> {
         let row = format::seal(&key, body);
         self.rows.push(Write::put(space, key, row));
-        if self.rows.len() >= ROWS_MAX {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        if self.rows.len() >= ROWS_MAX { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<(), String> {
@@ -258,22 +214,15 @@ fn copy_room(
     let run = match (longest, &head) {
         (Some(run), _) => run,
         // All was trimmed: the numbers go on where they were.
-        (None, Some(head)) if head.first > head.head => Run {
-            first: head.first,
-            last: head.head,
-            first_ordinal: head.first_ordinal,
-        },
+        (None, Some(head)) if head.first > head.head => {
+            Run { first: head.first, last: head.head, first_ordinal: head.first_ordinal }
+        }
         (None, _) => return Ok(()),
     };
     for other in runs.iter().filter(|other| **other != run) {
         let why = "it lies behind a hole and the longer part was kept".to_owned();
         let (from, to) = (other.first, other.last);
-        report.damage.push(Damage {
-            room: room.clone(),
-            from,
-            to,
-            why,
-        });
+        report.damage.push(Damage { room: room.clone(), from, to, why });
     }
     let slot = row.map_or_else(|| slot_of(&room), |row| row.slot);
     let ended_at = head.as_ref().map_or(u64::MAX, |head| head.head);
@@ -282,11 +231,7 @@ fn copy_room(
         _ => {
             let from = head.map_or_else(LogId::none, |head| head.log);
             let to = new_log();
-            report.renamed.push(Renamed {
-                room: room.clone(),
-                from,
-                to: to.clone(),
-            });
+            report.renamed.push(Renamed { room: room.clone(), from, to: to.clone() });
             to
         }
     };
@@ -314,11 +259,7 @@ fn copy_room(
         }
     }
     copy_states(view, &room, &copied.head, report, sheet)?;
-    sheet.rows.push(Write::put(
-        Space::Meta,
-        keys::slot_room(slot, &room),
-        Vec::new(),
-    ));
+    sheet.rows.push(Write::put(Space::Meta, keys::slot_room(slot, &room), Vec::new()));
     sheet.put(Space::Meta, keys::room(&room), &copied.encode())
 }
 
@@ -343,11 +284,9 @@ fn copy_states(
 
 fn clamped(body: &bytes::Bytes, head: &RoomHead) -> bytes::Bytes {
     match Mark::from_bytes(body) {
-        Some(mark) if mark.seq > head.head => Mark {
-            seq: head.head,
-            ordinal: head.ordinal,
+        Some(mark) if mark.seq > head.head => {
+            Mark { seq: head.head, ordinal: head.ordinal }.to_bytes()
         }
-        .to_bytes(),
         _ => body.clone(),
     }
 }

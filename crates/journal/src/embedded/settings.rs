@@ -99,9 +99,7 @@ impl Format {
             Err(error) => return Err(OpenError::io(&path, &error)),
         };
         let value = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-                .unwrap_or("")
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or("")
         };
         let damaged = || OpenError::Damaged {
             files: vec![path.clone()],
@@ -112,10 +110,7 @@ impl Format {
             return Err(OpenError::mismatch(dir, "format", version, FORMAT));
         }
         let slots = value("slots").parse().map_err(|_| damaged())?;
-        Ok(Some(Format {
-            slots,
-            slot_hash: value("slot_hash").to_owned(),
-        }))
+        Ok(Some(Format { slots, slot_hash: value("slot_hash").to_owned() }))
     }
 
     fn must_equal(&self, dir: &Path, asked: &Format) -> Result<(), OpenError> {
@@ -123,12 +118,7 @@ impl Format {
             return Err(OpenError::mismatch(dir, "slots", self.slots, asked.slots));
         }
         if self.slot_hash != asked.slot_hash {
-            return Err(OpenError::mismatch(
-                dir,
-                "slot_hash",
-                &self.slot_hash,
-                &asked.slot_hash,
-            ));
+            return Err(OpenError::mismatch(dir, "slot_hash", &self.slot_hash, &asked.slot_hash));
         }
         Ok(())
     }
@@ -137,10 +127,7 @@ impl Format {
         let draft = dir.join("FORMAT.draft");
         let mut file = fs::File::create(&draft)?;
         let Format { slots, slot_hash } = self;
-        writeln!(
-            file,
-            "parlour journal\nformat {FORMAT}\nslots {slots}\nslot_hash {slot_hash}"
-        )?;
+        writeln!(file, "parlour journal\nformat {FORMAT}\nslots {slots}\nslot_hash {slot_hash}")?;
         file.sync_all()?;
         fs::rename(&draft, dir.join(FORMAT_FILE))?;
         fs::File::open(dir)?.sync_all()
@@ -154,32 +141,17 @@ mod tests {
     #[test]
     fn a_folder_made_with_other_constants_is_refused_by_their_name() {
         let dir = tempfile::tempdir().expect("a folder");
-        let made = Format {
-            slots: 1024,
-            slot_hash: "fnv".into(),
-        };
+        let made = Format { slots: 1024, slot_hash: "fnv".into() };
         Format::establish(dir.path(), &made).expect("made");
         Format::establish(dir.path(), &made).expect("equal");
-        let slots = Format {
-            slots: 512,
-            ..made.clone()
-        };
-        let error = Format::establish(dir.path(), &slots)
-            .expect_err("other slots")
-            .to_string();
+        let slots = Format { slots: 512, ..made.clone() };
+        let error = Format::establish(dir.path(), &slots).expect_err("other slots").to_string();
         assert!(error.contains("slots") && error.contains("1024") && error.contains("512"));
-        let hash = Format {
-            slot_hash: "xx".into(),
-            ..made
-        };
-        let error = Format::establish(dir.path(), &hash)
-            .expect_err("other hash")
-            .to_string();
+        let hash = Format { slot_hash: "xx".into(), ..made };
+        let error = Format::establish(dir.path(), &hash).expect_err("other hash").to_string();
         assert!(error.contains("slot_hash"), "{error}");
         fs::write(dir.path().join(FORMAT_FILE), "format 9\nslots 1\n").expect("written");
-        let error = Format::establish(dir.path(), &hash)
-            .expect_err("other format")
-            .to_string();
+        let error = Format::establish(dir.path(), &hash).expect_err("other format").to_string();
         assert!(error.contains("format 9"), "{error}");
     }
 }

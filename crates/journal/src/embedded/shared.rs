@@ -67,9 +67,7 @@ impl Shared {
     /// Those of the slots that are not claimed under this fence.
     pub(super) fn superseded(&self, fences: &[(SlotNo, Fence)]) -> Vec<SlotNo> {
         let claims = self.claims.read().unwrap_or_else(PoisonError::into_inner);
-        let lost = fences
-            .iter()
-            .filter(|(slot, fence)| claims.get(slot) != Some(fence));
+        let lost = fences.iter().filter(|(slot, fence)| claims.get(slot) != Some(fence));
         lost.map(|(slot, _)| *slot).collect()
     }
 
@@ -78,10 +76,7 @@ impl Shared {
     }
 
     pub(super) fn broken(&self) -> Option<String> {
-        self.broken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn commit_begins(&self) {
@@ -99,11 +94,7 @@ impl Shared {
             (self.headroom.room() < Room::Enough)
                 .then(|| format!("{free_bytes} bytes are free, too few to go on writing"))
         });
-        Health {
-            writable: why.is_none(),
-            why,
-            free_bytes,
-        }
+        Health { writable: why.is_none(), why, free_bytes }
     }
 
     fn stalled(&self) -> Option<String> {

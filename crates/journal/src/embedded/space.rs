@@ -32,11 +32,7 @@ impl Headroom {
     pub(super) fn new(dir: PathBuf, bytes: u64, faults: Faults) -> Headroom {
         let disk = rustix::fs::statvfs(&dir)
             .map_or(u64::MAX, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-        Headroom {
-            bytes: bytes.min(disk / DISK_PART),
-            dir,
-            faults,
-        }
+        Headroom { bytes: bytes.min(disk / DISK_PART), dir, faults }
     }
 
     pub(super) fn free_bytes(&self) -> u64 {
@@ -67,11 +63,7 @@ mod tests {
     fn the_reserve_is_kept_for_what_recovers() {
         let faults = Faults::default();
         let headroom = Headroom::new(std::env::temp_dir(), 1_000, faults.clone());
-        for (free, room) in [
-            (1_000, Room::Enough),
-            (999, Room::Reserve),
-            (249, Room::None),
-        ] {
+        for (free, room) in [(1_000, Room::Enough), (999, Room::Reserve), (249, Room::None)] {
             faults.pretend_free_bytes(Some(free));
             assert_eq!(headroom.room(), room, "{free} free");
         }

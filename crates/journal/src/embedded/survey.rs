@@ -36,12 +36,9 @@ impl Run {
 
 /// All rooms that left a trace.
 pub(super) fn rooms(view: &dyn View) -> BTreeSet<RoomName> {
-    let rows = view
-        .scan(Space::Meta, keys::rooms(None))
-        .map_while(Result::ok);
-    let mut names: BTreeSet<_> = rows
-        .filter_map(|(key, _)| keys::room_behind(&key, keys::ROOM_PREFIX))
-        .collect();
+    let rows = view.scan(Space::Meta, keys::rooms(None)).map_while(Result::ok);
+    let mut names: BTreeSet<_> =
+        rows.filter_map(|(key, _)| keys::room_behind(&key, keys::ROOM_PREFIX)).collect();
     // The index names them again: from each room's rows one jumps behind them.
     let mut from = Vec::new();
     while let Some(Ok((key, _))) = view.scan(Space::Index, from.clone()..vec![0xff]).next() {
@@ -85,11 +82,7 @@ pub(super) fn survey(view: &dyn View, room: &RoomName, report: &mut Report) -> S
         seq += 1;
     }
     report.rooms += 1;
-    Survey {
-        room: room.clone(),
-        row,
-        runs,
-    }
+    Survey { room: room.clone(), row, runs }
 }
 
 /// Tells the report which small values of a room cannot be read, and calls `each` with the others.
@@ -101,14 +94,7 @@ pub(super) fn states(
 ) -> Result<(), String> {
     let range = keys::states(room);
     let prefix = range.start.len();
-    let mut damaged = |why| {
-        report.damage.push(Damage {
-            room: room.clone(),
-            from: 0,
-            to: 0,
-            why,
-        })
-    };
+    let mut damaged = |why| report.damage.push(Damage { room: room.clone(), from: 0, to: 0, why });
     for row in view.scan(Space::State, range) {
         let (key, row) = match row {
             Ok(row) => row,
@@ -140,12 +126,7 @@ fn extend(
     };
     if is_post != indexed {
         let why = format!("post {} is not in the index where it lies", record.ordinal);
-        report.damage.push(Damage {
-            room: room.clone(),
-            from: 0,
-            to: 0,
-            why,
-        });
+        report.damage.push(Damage { room: room.clone(), from: 0, to: 0, why });
     }
     match (runs.last_mut(), before) {
         (Some(run), Some(_)) => run.last = record.seq,
@@ -167,10 +148,7 @@ fn ordinal_row(view: &dyn View, room: &RoomName, ordinal: u64) -> Option<Seq> {
 fn traces(view: &dyn View, room: &RoomName) -> (Seq, Seq) {
     let headers = || view.scan(Space::Index, keys::headers(room, 0..Seq::MAX));
     let number = |row: Option<crate::store::Row>| keys::last_number(&row?.ok()?.0);
-    (
-        number(headers().next()).unwrap_or(1),
-        number(headers().next_back()).unwrap_or(0),
-    )
+    (number(headers().next()).unwrap_or(1), number(headers().next_back()).unwrap_or(0))
 }
 
 fn of_room(room: &RoomName, error: ReadError) -> Damage {
@@ -178,10 +156,5 @@ fn of_room(room: &RoomName, error: ReadError) -> Damage {
         ReadError::Corrupt(why) | ReadError::Unavailable(why) => why,
         ReadError::Trimmed { first } => format!("trimmed up to {first}"),
     };
-    Damage {
-        room: room.clone(),
-        from: 0,
-        to: 0,
-        why,
-    }
+    Damage { room: room.clone(), from: 0, to: 0, why }
 }

@@ -20,10 +20,7 @@ pub const STREAM_WATCHES_MAX: usize = 1_000_000;
 
 /// What a stream's task shall do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "most are asks; each is moved once"
-)]
+#[allow(clippy::large_enum_variant, reason = "most are asks; each is moved once")]
 pub enum FarOp {
     /// The edge said who it is.
     Opened {
@@ -101,9 +98,7 @@ impl Far {
 
     /// A room answered; `None` if nobody waits for it.
     pub fn handle_answer(&mut self, id: u64, answer: Answer) -> Option<FromOwner> {
-        self.asks
-            .remove(&id)
-            .then_some(FromOwner::Answer { id, answer })
+        self.asks.remove(&id).then_some(FromOwner::Answer { id, answer })
     }
 
     /// A room has news; `None` if its watch is over.
@@ -147,10 +142,7 @@ impl Far {
         }
         if self.asks.len() >= STREAM_ASKS_MAX {
             let busy = Refusal::new(RefusalCode::Busy).retry_after(250);
-            return FarOp::Send(FromOwner::Answer {
-                id,
-                answer: Answer::Refused(busy),
-            });
+            return FarOp::Send(FromOwner::Answer { id, answer: Answer::Refused(busy) });
         }
         self.asks.insert(id);
         FarOp::Ask { id, ask }

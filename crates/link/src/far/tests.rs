@@ -9,18 +9,12 @@ fn room() -> RoomName {
 }
 
 fn open() -> ToOwner {
-    ToOwner::Open {
-        edge: NodeId::new("e1").expect("valid"),
-        lane: 3,
-    }
+    ToOwner::Open { edge: NodeId::new("e1").expect("valid"), lane: 3 }
 }
 
 fn opened() -> Far {
     let mut far = Far::new();
-    assert!(matches!(
-        far.handle_frame(open()),
-        FarOp::Opened { lane: 3, .. }
-    ));
+    assert!(matches!(far.handle_frame(open()), FarOp::Opened { lane: 3, .. }));
     far
 }
 
@@ -30,28 +24,13 @@ fn ask(id: u64) -> ToOwner {
         name: String::new(),
         data: bytes::Bytes::new(),
     };
-    let who = Who {
-        user,
-        session: None,
-        generation: Generation::default(),
-        rights: Rights::FULL,
-    };
-    ToOwner::Ask {
-        id,
-        ask: Ask {
-            room: room(),
-            who,
-            body: AskBody::Room,
-        },
-    }
+    let who = Who { user, session: None, generation: Generation::default(), rights: Rights::FULL };
+    ToOwner::Ask { id, ask: Ask { room: room(), who, body: AskBody::Room } }
 }
 
 #[test]
 fn a_stream_that_does_not_begin_with_open_is_closed() {
-    assert!(matches!(
-        Far::new().handle_frame(ToOwner::Heartbeat),
-        FarOp::Close(_)
-    ));
+    assert!(matches!(Far::new().handle_frame(ToOwner::Heartbeat), FarOp::Close(_)));
     assert!(matches!(Far::new().handle_frame(ask(1)), FarOp::Close(_)));
     assert!(matches!(opened().handle_frame(open()), FarOp::Close(_)));
 }
@@ -60,10 +39,7 @@ fn a_stream_that_does_not_begin_with_open_is_closed() {
 fn an_answer_goes_out_once() {
     let mut far = opened();
     assert!(matches!(far.handle_frame(ask(7)), FarOp::Ask { id: 7, .. }));
-    assert!(
-        matches!(far.handle_frame(ask(7)), FarOp::Close(_)),
-        "an id is in use"
-    );
+    assert!(matches!(far.handle_frame(ask(7)), FarOp::Close(_)), "an id is in use");
     let answer = Answer::Room(RoomInfo::default());
     assert!(far.handle_answer(7, answer.clone()).is_some());
     assert!(far.handle_answer(7, answer).is_none());
@@ -74,37 +50,16 @@ fn an_answer_goes_out_once() {
 fn news_of_a_former_generation_stays_here() {
     let mut far = opened();
     let trimmed = |watch| Fed::Trimmed { watch, first: 9 };
-    far.handle_frame(ToOwner::Watch {
-        room: room(),
-        watch: 1,
-    });
-    far.handle_frame(ToOwner::Watch {
-        room: room(),
-        watch: 2,
-    });
+    far.handle_frame(ToOwner::Watch { room: room(), watch: 1 });
+    far.handle_frame(ToOwner::Watch { room: room(), watch: 2 });
     assert!(far.handle_fed(room(), 1, trimmed(1)).is_none());
     assert!(far.handle_fed(room(), 2, trimmed(2)).is_some());
-    far.handle_frame(ToOwner::Unwatch {
-        room: room(),
-        watch: 1,
-    });
-    assert!(
-        far.handle_fed(room(), 2, trimmed(2)).is_some(),
-        "a late unwatch is inert"
-    );
+    far.handle_frame(ToOwner::Unwatch { room: room(), watch: 1 });
+    assert!(far.handle_fed(room(), 2, trimmed(2)).is_some(), "a late unwatch is inert");
     let why = Unsubscribed::new(UnsubscribedCode::RoomDamaged);
-    assert!(
-        far.handle_fed(room(), 2, Fed::Unwatched { watch: 2, why })
-            .is_some()
-    );
-    assert!(
-        far.handle_fed(room(), 2, trimmed(2)).is_none(),
-        "the watch has ended"
-    );
-    let old = ToOwner::Watch {
-        room: room(),
-        watch: 2,
-    };
+    assert!(far.handle_fed(room(), 2, Fed::Unwatched { watch: 2, why }).is_some());
+    assert!(far.handle_fed(room(), 2, trimmed(2)).is_none(), "the watch has ended");
+    let old = ToOwner::Watch { room: room(), watch: 2 };
     assert!(matches!(far.handle_frame(old), FarOp::Close(_)));
 }
 

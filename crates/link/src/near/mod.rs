@@ -186,11 +186,7 @@ impl Near {
         }
         state.shards = state.shards.union(shard);
         if let Some(fed) = state.watching_now() {
-            self.to_shards.push_back(ToShards::Fed {
-                shards: shard,
-                room: room.clone(),
-                fed,
-            });
+            self.to_shards.push_back(ToShards::Fed { shards: shard, room: room.clone(), fed });
         }
         self.enqueue(room);
     }
@@ -253,11 +249,7 @@ impl Near {
         while let Some((id, pending)) = self.outbox.expire(now) {
             self.expired(id, pending);
         }
-        while self
-            .waiting
-            .first()
-            .is_some_and(|(due, _)| *due <= now.mono_us)
-        {
+        while self.waiting.first().is_some_and(|(due, _)| *due <= now.mono_us) {
             let Some((_, room)) = self.waiting.pop_first() else {
                 break;
             };
@@ -268,19 +260,12 @@ impl Near {
     /// When to call [`Near::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Now> {
-        let at = |mono_us: u64| Now {
-            mono_us,
-            wall_ms: self.now.wall_ms,
-        };
+        let at = |mono_us: u64| Now { mono_us, wall_ms: self.now.wall_ms };
         let waiting = self.waiting.first().map(|(due, _)| at(*due));
-        [
-            Some(self.stream.poll_timeout()),
-            self.outbox.deadline(),
-            waiting,
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|due| due.mono_us)
+        [Some(self.stream.poll_timeout()), self.outbox.deadline(), waiting]
+            .into_iter()
+            .flatten()
+            .min_by_key(|due| due.mono_us)
     }
 
     /// The next thing for the shards, in order.
@@ -294,14 +279,11 @@ impl Near {
         let frame = match first {
             Some(Due::Close) => return Some(StreamOp::Close),
             Some(Due::Open) => {
-                return Some(StreamOp::Open {
-                    node: self.config.owner.clone(),
-                });
+                return Some(StreamOp::Open { node: self.config.owner.clone() });
             }
-            Some(Due::Hello | Due::Heartbeat) => ToOwner::Open {
-                edge: self.config.edge.clone(),
-                lane: self.config.lane,
-            },
+            Some(Due::Hello | Due::Heartbeat) => {
+                ToOwner::Open { edge: self.config.edge.clone(), lane: self.config.lane }
+            }
             None if !self.stream.is_up() => return None,
             None => self.next_frame()?,
         };
@@ -343,19 +325,13 @@ impl Near {
                 self.next_watch += 1;
                 state.watch = Some(watch);
                 state.watching = false;
-                Some(ToOwner::Watch {
-                    room: name.clone(),
-                    watch,
-                })
+                Some(ToOwner::Watch { room: name.clone(), watch })
             }
             (true, Some(watch)) => {
                 state.watch = None;
                 state.watching = false;
                 state.feed = None;
-                Some(ToOwner::Unwatch {
-                    room: name.clone(),
-                    watch,
-                })
+                Some(ToOwner::Unwatch { room: name.clone(), watch })
             }
             _ => None,
         };
@@ -371,10 +347,10 @@ impl Near {
     fn next_attachment(&mut self) -> Option<ToOwner> {
         let (room, last) = self.telling.take()?;
         let state = self.rooms.get_mut(&room)?;
-        let known = state.feed.as_ref().map(|feed| Position {
-            log: feed.info.log.clone(),
-            seq: feed.info.head,
-        });
+        let known = state
+            .feed
+            .as_ref()
+            .map(|feed| Position { log: feed.info.log.clone(), seq: feed.info.head });
         let (session, attachment) = state.untold(self.stream.number, last.as_ref())?;
         let (session, who) = (session.clone(), attachment.who.clone());
         attachment.told = self.stream.number;
@@ -383,15 +359,8 @@ impl Near {
         self.counts.resent += 1;
         self.retelling.insert(id, (room.clone(), session.clone()));
         // From its own position on, so that the owner has nothing to fold.
-        let body = AskBody::Attach {
-            after: Some(known.unwrap_or_default()),
-            recent: 0,
-        };
-        let ask = Ask {
-            room: room.clone(),
-            who,
-            body,
-        };
+        let body = AskBody::Attach { after: Some(known.unwrap_or_default()), recent: 0 };
+        let ask = Ask { room: room.clone(), who, body };
         self.telling = Some((room, Some(session)));
         Some(ToOwner::Ask { id, ask })
     }
@@ -403,28 +372,14 @@ impl Near {
             (&ask.body, &ask.who.session, local)
         {
             let who = ask.who.clone();
-            let attachment = Attachment {
-                local,
-                who,
-                ask: id,
-                stands: false,
-                told: 0,
-            };
+            let attachment = Attachment { local, who, ask: id, stands: false, told: 0 };
             let state = self.rooms.entry(ask.room.clone()).or_default();
             state.attached.insert(session.clone(), attachment);
             // An attach is answered behind its room's `Watching`.
             self.wait_is_over(&ask.room);
         }
         let deadline = self.now.plus_ms(self.config.ask_wait_ms);
-        self.outbox.insert(
-            id,
-            Pending {
-                local,
-                ask,
-                deadline,
-                sent: false,
-            },
-        );
+        self.outbox.insert(id, Pending { local, ask, deadline, sent: false });
     }
 
     /// Takes an attachment off the list; `false` if the ask speaks of none.
@@ -506,19 +461,11 @@ impl Near {
         state.attached.remove(session);
         self.forget_unused(room);
         let (room, session) = (room.clone(), session.clone());
-        self.to_shards.push_back(ToShards::Detached {
-            local,
-            room,
-            session,
-            why,
-        });
+        self.to_shards.push_back(ToShards::Detached { local, room, session, why });
     }
 
     fn owner_fed(&mut self, name: RoomName, fed: Fed) {
-        let current = self
-            .rooms
-            .get_mut(&name)
-            .filter(|state| state.watch == Some(watch_of(&fed)));
+        let current = self.rooms.get_mut(&name).filter(|state| state.watch == Some(watch_of(&fed)));
         let Some(state) = current else {
             self.counts.inert += 1;
             return;
@@ -533,11 +480,7 @@ impl Near {
                 if shards.is_empty() {
                     return;
                 }
-                self.to_shards.push_back(ToShards::Fed {
-                    shards,
-                    room: name,
-                    fed,
-                });
+                self.to_shards.push_back(ToShards::Fed { shards, room: name, fed });
             }
             Verdict::Inert => self.counts.inert += 1,
             Verdict::Gap => {
@@ -561,10 +504,7 @@ impl Near {
         };
         state.watch = None;
         state.watching = false;
-        state
-            .attached
-            .values_mut()
-            .for_each(|attachment| attachment.told = 0);
+        state.attached.values_mut().for_each(|attachment| attachment.told = 0);
         if let (UnsubscribedCode::Unavailable, Some(ms)) = (why.code, why.retry_after_ms) {
             return self.wait(&name, ms.max(REWATCH_MS));
         }
@@ -572,11 +512,7 @@ impl Near {
         state.attached.clear();
         state.feed = None;
         self.forget_unused(&name);
-        self.to_shards.push_back(ToShards::Fed {
-            shards,
-            room: name,
-            fed,
-        });
+        self.to_shards.push_back(ToShards::Fed { shards, room: name, fed });
     }
 
     fn stream_gone(&mut self) {
@@ -624,17 +560,11 @@ impl Near {
         let Some(session) = &ask.who.session else {
             return;
         };
-        let attached = self
-            .rooms
-            .get(&ask.room)
-            .and_then(|state| state.attached.get(session));
+        let attached = self.rooms.get(&ask.room).and_then(|state| state.attached.get(session));
         if attached.is_none_or(|attachment| attachment.ask != id) {
             return;
         }
-        let detach = Ask {
-            body: AskBody::Detach { left: false },
-            ..ask.clone()
-        };
+        let detach = Ask { body: AskBody::Detach { left: false }, ..ask.clone() };
         if self.detach(&detach) && sent {
             self.admit(None, detach);
         }
@@ -708,9 +638,6 @@ fn no(ask: &Ask, code: RefusalCode, retry_after_ms: Option<u64>) -> Answer {
             retry_after_ms,
             ..Unsubscribed::new(UnsubscribedCode::Unavailable)
         }),
-        _ => Answer::Refused(Refusal {
-            retry_after_ms,
-            ..Refusal::new(code)
-        }),
+        _ => Answer::Refused(Refusal { retry_after_ms, ..Refusal::new(code) }),
     }
 }

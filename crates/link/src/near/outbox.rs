@@ -58,10 +58,7 @@ impl Outbox {
     pub(crate) fn has_room_for(&self, room: &RoomName) -> bool {
         self.pending.len() < OUTBOX_ASKS_MAX
             && self.bytes < OUTBOX_BYTES_MAX
-            && self
-                .rooms
-                .get(room)
-                .is_none_or(|count| *count < OUTBOX_ROOM_ASKS_MAX)
+            && self.rooms.get(room).is_none_or(|count| *count < OUTBOX_ROOM_ASKS_MAX)
     }
 
     pub(crate) fn insert(&mut self, id: u64, pending: Pending) {
@@ -104,17 +101,11 @@ impl Outbox {
     pub(crate) fn expire(&mut self, now: Now) -> Option<(u64, Pending)> {
         let (id, pending) = self.pending.first_key_value()?;
         let id = *id;
-        if now.reached(pending.deadline) {
-            Some((id, self.remove(id)?))
-        } else {
-            None
-        }
+        if now.reached(pending.deadline) { Some((id, self.remove(id)?)) } else { None }
     }
 
     pub(crate) fn deadline(&self) -> Option<Now> {
-        self.pending
-            .first_key_value()
-            .map(|(_, pending)| pending.deadline)
+        self.pending.first_key_value().map(|(_, pending)| pending.deadline)
     }
 
     pub(crate) fn len(&self) -> usize {

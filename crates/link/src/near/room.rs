@@ -91,9 +91,7 @@ impl Room {
 
     /// Whether `generation` of `session` is the one that is attached, or newer.
     pub(crate) fn is_attached(&self, session: &SessionId, generation: Generation) -> bool {
-        self.attached
-            .get(session)
-            .is_some_and(|a| a.who.generation <= generation)
+        self.attached.get(session).is_some_and(|a| a.who.generation <= generation)
     }
 
     /// The feed's first word for a shard that joins while it is running.
@@ -109,13 +107,7 @@ impl Room {
 
     /// Takes a word of the feed of the current generation.
     pub(crate) fn take(&mut self, fed: Fed) -> Verdict {
-        if let Fed::Watching {
-            fence,
-            ref info,
-            ref presence,
-            ..
-        } = fed
-        {
+        if let Fed::Watching { fence, ref info, ref presence, .. } = fed {
             return match self.start(fence, info, presence.as_ref()) {
                 true => Verdict::Pass(fed),
                 false => Verdict::Superseded,
@@ -125,11 +117,7 @@ impl Room {
             return Verdict::Inert;
         };
         match fed {
-            Fed::Entries {
-                watch,
-                log,
-                entries,
-            } => feed.entries(watch, log, entries),
+            Fed::Entries { watch, log, entries } => feed.entries(watch, log, entries),
             Fed::Trimmed { first, .. } if first <= feed.info.first => Verdict::Inert,
             Fed::Trimmed { first, .. } => {
                 feed.info.first = first;
@@ -153,11 +141,7 @@ impl Room {
             return false;
         }
         self.watching = true;
-        self.feed = Some(Feed {
-            fence,
-            info: info.clone(),
-            presence: presence.cloned(),
-        });
+        self.feed = Some(Feed { fence, info: info.clone(), presence: presence.cloned() });
         true
     }
 }
@@ -172,10 +156,7 @@ impl Feed {
         let Some(last) = entries.last() else {
             return Verdict::Inert;
         };
-        let dense = entries
-            .iter()
-            .zip(self.info.head + 1..)
-            .all(|(entry, seq)| entry.seq == seq);
+        let dense = entries.iter().zip(self.info.head + 1..).all(|(entry, seq)| entry.seq == seq);
         if !dense {
             return Verdict::Gap;
         }
@@ -183,21 +164,13 @@ impl Feed {
         self.info.ordinal = last.ordinal;
         self.info.first = self.info.first.max(1);
         self.info.log = log.clone();
-        Verdict::Pass(Fed::Entries {
-            watch,
-            log,
-            entries,
-        })
+        Verdict::Pass(Fed::Entries { watch, log, entries })
     }
 
     fn presence(&mut self, change: &PresenceChange) {
         match change {
             PresenceChange::Full(roster) => self.presence = Some(roster.clone()),
-            PresenceChange::Delta {
-                count,
-                arrived,
-                departed,
-            } => {
+            PresenceChange::Delta { count, arrived, departed } => {
                 let Some(roster) = &mut self.presence else {
                     return;
                 };

@@ -48,9 +48,7 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn new(now: Now, seed: Seed) -> Stream {
         Stream {
-            state: State::Opening {
-                until: now.plus_ms(OPENING_MS),
-            },
+            state: State::Opening { until: now.plus_ms(OPENING_MS) },
             seed,
             retry_ms: RETRY_MS_MIN,
             heard_at: now,
@@ -86,9 +84,7 @@ impl Stream {
             return false;
         }
         let jitter = self.seed.below(self.retry_ms / 2 + 1);
-        self.state = State::Down {
-            retry_at: now.plus_ms(self.retry_ms + jitter),
-        };
+        self.state = State::Down { retry_at: now.plus_ms(self.retry_ms + jitter) };
         self.retry_ms = (self.retry_ms * 2).min(RETRY_MS_MAX);
         self.hello_due = false;
         self.heartbeat_due = false;
@@ -111,9 +107,7 @@ impl Stream {
         match self.state {
             State::Down { retry_at } => {
                 if now.reached(retry_at) {
-                    self.state = State::Opening {
-                        until: now.plus_ms(OPENING_MS),
-                    };
+                    self.state = State::Opening { until: now.plus_ms(OPENING_MS) };
                     self.open_due = true;
                 }
                 false
@@ -137,10 +131,7 @@ impl Stream {
             State::Opening { until } => until,
             // A heartbeat that is due waits for the shell to take it, not for the time.
             State::Up if self.heartbeat_due => self.heard_at.plus_ms(SILENCE_MS),
-            State::Up => self
-                .said_at
-                .plus_ms(HEARTBEAT_MS)
-                .min(self.heard_at.plus_ms(SILENCE_MS)),
+            State::Up => self.said_at.plus_ms(HEARTBEAT_MS).min(self.heard_at.plus_ms(SILENCE_MS)),
         }
     }
 

@@ -7,11 +7,7 @@ use model::{
 use super::*;
 
 fn at(ms: u64) -> Now {
-    Now {
-        mono_us: 1_000,
-        wall_ms: 1_000,
-    }
-    .plus_ms(ms)
+    Now { mono_us: 1_000, wall_ms: 1_000 }.plus_ms(ms)
 }
 
 fn room(name: &str) -> RoomName {
@@ -19,35 +15,21 @@ fn room(name: &str) -> RoomName {
 }
 
 fn user(id: &str) -> User {
-    User {
-        id: UserId::new(id).expect("valid"),
-        name: id.to_owned(),
-        data: Bytes::new(),
-    }
+    User { id: UserId::new(id).expect("valid"), name: id.to_owned(), data: Bytes::new() }
 }
 
 fn ask(name: &str, session: Option<&str>, body: AskBody) -> Ask {
     let who = Who {
         user: user("ann"),
         session: session.map(|s| SessionId::new(s).expect("valid")),
-        generation: model::Generation {
-            counter: 1,
-            random: 0,
-        },
+        generation: model::Generation { counter: 1, random: 0 },
         rights: Rights::FULL,
     };
-    Ask {
-        room: room(name),
-        who,
-        body,
-    }
+    Ask { room: room(name), who, body }
 }
 
 fn attach() -> AskBody {
-    AskBody::Attach {
-        after: None,
-        recent: 10,
-    }
+    AskBody::Attach { after: None, recent: 10 }
 }
 
 fn publish(name: &str, id: Option<&str>) -> AskBody {
@@ -60,22 +42,11 @@ fn publish(name: &str, id: Option<&str>) -> AskBody {
         body: Bytes::from_static(b"text"),
     };
     let id = id.map(|id| MessageId::new(id).expect("valid"));
-    AskBody::Publish(Publish {
-        room: room(name),
-        id,
-        since: None,
-        after: None,
-        content,
-    })
+    AskBody::Publish(Publish { room: room(name), id, since: None, after: None, content })
 }
 
 fn entry(seq: u64) -> Entry {
-    Entry {
-        seq,
-        ordinal: seq,
-        kind: ContentKind::Post,
-        payload: Bytes::new(),
-    }
+    Entry { seq, ordinal: seq, kind: ContentKind::Post, payload: Bytes::new() }
 }
 
 fn log() -> LogId {
@@ -83,12 +54,7 @@ fn log() -> LogId {
 }
 
 fn info(head: u64) -> RoomInfo {
-    RoomInfo {
-        log: log(),
-        first: 1,
-        head,
-        ordinal: head,
-    }
+    RoomInfo { log: log(), first: 1, head, ordinal: head }
 }
 
 fn subscribed(head: u64) -> Answer {
@@ -142,31 +108,16 @@ impl Lane {
     }
 
     fn fed(&mut self, fed: Fed) {
-        self.event(StreamEvent::Frame(FromOwner::Fed {
-            room: room("r"),
-            fed,
-        }));
+        self.event(StreamEvent::Frame(FromOwner::Fed { room: room("r"), fed }));
     }
 
     fn watching(&mut self, watch: u64, fence: u64, head: u64) {
-        let presence = Some(Roster {
-            count: 1,
-            users: vec![user("ann")],
-        });
-        self.fed(Fed::Watching {
-            watch,
-            fence,
-            info: info(head),
-            presence,
-        });
+        let presence = Some(Roster { count: 1, users: vec![user("ann")] });
+        self.fed(Fed::Watching { watch, fence, info: info(head), presence });
     }
 
     fn entries(&mut self, watch: u64, seqs: std::ops::RangeInclusive<u64>) {
-        self.fed(Fed::Entries {
-            watch,
-            log: log(),
-            entries: seqs.map(entry).collect(),
-        });
+        self.fed(Fed::Entries { watch, log: log(), entries: seqs.map(entry).collect() });
     }
 
     fn sent(&mut self) -> Vec<ToOwner> {
@@ -187,10 +138,7 @@ impl Lane {
         self.event(StreamEvent::Down);
         self.now = self.now.plus_ms(2_000);
         self.near.handle_timeout(self.now);
-        assert!(matches!(
-            self.near.poll_stream(),
-            Some(StreamOp::Open { .. })
-        ));
+        assert!(matches!(self.near.poll_stream(), Some(StreamOp::Open { .. })));
         self.event(StreamEvent::Up);
         let mut sent = self.sent();
         assert!(matches!(sent.remove(0), ToOwner::Open { .. }));
@@ -201,9 +149,7 @@ impl Lane {
     fn watch(&mut self, head: u64) -> u64 {
         self.near.handle_watch(self.now, 0, &room("r"));
         let sent = self.sent();
-        let [ToOwner::Watch { watch, .. }] = sent[..] else {
-            panic!("{sent:?}")
-        };
+        let [ToOwner::Watch { watch, .. }] = sent[..] else { panic!("{sent:?}") };
         self.watching(watch, 1, head);
         assert!(matches!(self.shards()[..], [ToShards::Fed { .. }]));
         watch
@@ -212,10 +158,7 @@ impl Lane {
 
 fn seqs(told: &[ToShards]) -> Vec<u64> {
     let entries = told.iter().filter_map(|t| match t {
-        ToShards::Fed {
-            fed: Fed::Entries { entries, .. },
-            ..
-        } => Some(entries),
+        ToShards::Fed { fed: Fed::Entries { entries, .. }, .. } => Some(entries),
         _ => None,
     });
     entries.flatten().map(|entry| entry.seq).collect()
@@ -227,51 +170,30 @@ fn one_watch_serves_all_shards_and_a_late_one_is_told_where_the_feed_stands() {
     let watch = lane.watch(7);
     lane.entries(watch, 8..=9);
     let departed = vec![UserId::new("ann").expect("valid")];
-    let change = PresenceChange::Delta {
-        count: 1,
-        arrived: vec![user("bob")],
-        departed,
-    };
+    let change = PresenceChange::Delta { count: 1, arrived: vec![user("bob")], departed };
     lane.fed(Fed::Presence { watch, change });
     lane.shards();
 
     lane.near.handle_watch(lane.now, 5, &room("r"));
     assert_eq!(lane.sent(), []);
     let told = lane.shards();
-    let [
-        ToShards::Fed {
-            shards,
-            fed: Fed::Watching { info, presence, .. },
-            ..
-        },
-    ] = &told[..]
+    let [ToShards::Fed { shards, fed: Fed::Watching { info, presence, .. }, .. }] = &told[..]
     else {
         panic!("{told:?}")
     };
     assert_eq!(*shards, ShardSet::one(5));
     assert_eq!(info.head, 9);
-    assert_eq!(
-        presence.as_ref().map(|p| p.users.clone()),
-        Some(vec![user("bob")])
-    );
+    assert_eq!(presence.as_ref().map(|p| p.users.clone()), Some(vec![user("bob")]));
 
     lane.entries(watch, 10..=10);
     let told = lane.shards();
-    let [ToShards::Fed { shards, .. }] = &told[..] else {
-        panic!("{told:?}")
-    };
+    let [ToShards::Fed { shards, .. }] = &told[..] else { panic!("{told:?}") };
     assert_eq!(shards.iter().collect::<Vec<_>>(), [0, 5]);
 
     lane.near.handle_unwatch(lane.now, 0, &room("r"));
     assert_eq!(lane.sent(), []);
     lane.near.handle_unwatch(lane.now, 5, &room("r"));
-    assert_eq!(
-        lane.sent(),
-        [ToOwner::Unwatch {
-            room: room("r"),
-            watch
-        }]
-    );
+    assert_eq!(lane.sent(), [ToOwner::Unwatch { room: room("r"), watch }]);
     assert_eq!(lane.near.rooms(), 0);
 }
 
@@ -286,9 +208,7 @@ fn entries_are_dense_a_known_one_is_dropped_and_a_gap_watches_anew() {
     lane.entries(watch, 10..=11);
     assert_eq!(lane.shards(), []);
     let sent = lane.sent();
-    let [ToOwner::Watch { watch: next, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Watch { watch: next, .. }] = sent[..] else { panic!("{sent:?}") };
     assert!(next > watch);
     lane.entries(watch, 9..=9);
     assert_eq!(lane.shards(), [], "of the former generation");
@@ -304,9 +224,7 @@ fn a_cut_is_made_good_in_the_order_watch_attachments_asks() {
     lane.watch(7);
     lane.ask(1, ask("r", Some("s1"), attach()));
     let sent = lane.sent();
-    let [ToOwner::Ask { id, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Ask { id, .. }] = sent[..] else { panic!("{sent:?}") };
     lane.answer(id, subscribed(7));
     lane.ask(2, ask("r", Some("s1"), publish("r", Some("first-id"))));
     lane.ask(3, ask("r", Some("s1"), publish("r", Some("second-id"))));
@@ -315,14 +233,8 @@ fn a_cut_is_made_good_in_the_order_watch_attachments_asks() {
     lane.shards();
 
     let sent = lane.cut();
-    let [
-        ToOwner::Watch { watch, .. },
-        ToOwner::Ask {
-            id: told,
-            ask: again,
-        },
-        rest @ ..,
-    ] = &sent[..]
+    let [ToOwner::Watch { watch, .. }, ToOwner::Ask { id: told, ask: again }, rest @ ..] =
+        &sent[..]
     else {
         panic!("{sent:?}")
     };
@@ -335,13 +247,7 @@ fn a_cut_is_made_good_in_the_order_watch_attachments_asks() {
     lane.answer(told, subscribed(8));
     let fed = lane.shards();
     assert!(
-        matches!(
-            &fed[..],
-            [ToShards::Fed {
-                fed: Fed::Watching { .. },
-                ..
-            }]
-        ),
+        matches!(&fed[..], [ToShards::Fed { fed: Fed::Watching { .. }, .. }]),
         "the session was answered once already: {fed:?}"
     );
 }
@@ -352,26 +258,15 @@ fn an_attachment_that_is_not_taken_again_ends_at_its_session() {
     lane.watch(7);
     lane.ask(1, ask("r", Some("s1"), attach()));
     let sent = lane.sent();
-    let [ToOwner::Ask { id, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Ask { id, .. }] = sent[..] else { panic!("{sent:?}") };
     lane.answer(id, subscribed(7));
     lane.shards();
     let sent = lane.cut();
-    let [_, ToOwner::Ask { id, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [_, ToOwner::Ask { id, .. }] = sent[..] else { panic!("{sent:?}") };
     let why = Unsubscribed::new(UnsubscribedCode::Forbidden);
     lane.answer(id, Answer::Unsubscribed(why.clone()));
     let told = lane.shards();
-    let [
-        ToShards::Detached {
-            local: LocalKey(1),
-            why: said,
-            ..
-        },
-    ] = &told[..]
-    else {
+    let [ToShards::Detached { local: LocalKey(1), why: said, .. }] = &told[..] else {
         panic!("{told:?}")
     };
     assert_eq!(*said, why);
@@ -385,11 +280,7 @@ fn a_detached_session_is_not_told_again_and_a_late_attach_answer_does_not_bring_
     lane.ask(1, ask("r", Some("s1"), attach()));
     lane.ask(2, ask("r", Some("s1"), AskBody::Detach { left: true }));
     let sent = lane.sent();
-    let [
-        ToOwner::Ask { id: attached, .. },
-        ToOwner::Ask { id: detached, .. },
-    ] = sent[..]
-    else {
+    let [ToOwner::Ask { id: attached, .. }, ToOwner::Ask { id: detached, .. }] = sent[..] else {
         panic!("{sent:?}")
     };
     lane.answer(attached, subscribed(7));
@@ -399,22 +290,13 @@ fn a_detached_session_is_not_told_again_and_a_late_attach_answer_does_not_bring_
 
     lane.ask(3, ask("r", Some("s9"), AskBody::Detach { left: true }));
     assert_eq!(lane.sent(), [], "it was never attached");
-    assert_eq!(
-        lane.shards(),
-        [ToShards::Answer {
-            local: LocalKey(3),
-            answer: Answer::Done
-        }]
-    );
+    assert_eq!(lane.shards(), [ToShards::Answer { local: LocalKey(3), answer: Answer::Done }]);
 }
 
 #[test]
 fn what_must_not_be_sent_twice_is_refused_at_the_cut_if_it_was_sent() {
     let mut lane = Lane::up();
-    let signal = AskBody::Signal {
-        kind: "typing".into(),
-        data: Bytes::new(),
-    };
+    let signal = AskBody::Signal { kind: "typing".into(), data: Bytes::new() };
     lane.ask(1, ask("r", Some("s1"), signal.clone()));
     lane.ask(2, ask("r", None, publish("r", None)));
     lane.sent();
@@ -422,23 +304,14 @@ fn what_must_not_be_sent_twice_is_refused_at_the_cut_if_it_was_sent() {
     lane.ask(3, ask("r", None, publish("r", None)));
     let told = lane.shards();
     let [
-        ToShards::Answer {
-            local: LocalKey(1),
-            answer: Answer::Refused(signal),
-        },
-        ToShards::Answer {
-            local: LocalKey(2),
-            answer: Answer::Refused(publish),
-        },
+        ToShards::Answer { local: LocalKey(1), answer: Answer::Refused(signal) },
+        ToShards::Answer { local: LocalKey(2), answer: Answer::Refused(publish) },
     ] = &told[..]
     else {
         panic!("{told:?}")
     };
     assert!(signal.is_retryable());
-    assert_eq!(
-        (publish.code, publish.is_retryable()),
-        (RefusalCode::DeadlineExceeded, false)
-    );
+    assert_eq!((publish.code, publish.is_retryable()), (RefusalCode::DeadlineExceeded, false));
     assert_eq!(lane.near.unanswered(), 1, "the one that was not sent waits");
 }
 
@@ -453,18 +326,9 @@ fn an_ask_whose_time_is_over_is_answered_in_the_scope_of_its_kind() {
     lane.near.handle_timeout(at(10_000));
     let told = lane.shards();
     let [
-        ToShards::Answer {
-            answer: Answer::Unsubscribed(attach),
-            ..
-        },
-        ToShards::Answer {
-            answer: Answer::Refused(publish),
-            ..
-        },
-        ToShards::Answer {
-            answer: Answer::Refused(info),
-            ..
-        },
+        ToShards::Answer { answer: Answer::Unsubscribed(attach), .. },
+        ToShards::Answer { answer: Answer::Refused(publish), .. },
+        ToShards::Answer { answer: Answer::Refused(info), .. },
     ] = &told[..]
     else {
         panic!("{told:?}")
@@ -487,16 +351,7 @@ fn an_attach_that_may_be_carried_out_late_is_taken_back() {
     }
     let sent = lane.sent();
     let detach = sent.iter().find(|frame| {
-        matches!(
-            frame,
-            ToOwner::Ask {
-                ask: Ask {
-                    body: AskBody::Detach { .. },
-                    ..
-                },
-                ..
-            }
-        )
+        matches!(frame, ToOwner::Ask { ask: Ask { body: AskBody::Detach { .. }, .. }, .. })
     });
     assert!(detach.is_some(), "{sent:?}");
 }
@@ -511,20 +366,12 @@ fn a_full_outbox_refuses_as_busy_but_never_a_detach() {
     assert_eq!(lane.shards(), []);
     lane.ask(99_999, ask("r", None, AskBody::Room));
     let told = lane.shards();
-    let [
-        ToShards::Answer {
-            local: LocalKey(99_999),
-            answer: Answer::Refused(no),
-        },
-    ] = &told[..]
+    let [ToShards::Answer { local: LocalKey(99_999), answer: Answer::Refused(no) }] = &told[..]
     else {
         panic!("{told:?}")
     };
     assert_eq!((no.code, no.is_retryable()), (RefusalCode::Busy, true));
-    lane.ask(
-        100_000,
-        ask("r", Some("s1"), AskBody::Detach { left: true }),
-    );
+    lane.ask(100_000, ask("r", Some("s1"), AskBody::Detach { left: true }));
     lane.ask(100_001, ask("other", None, AskBody::Room));
     assert_eq!(lane.shards(), [], "another room has its own share");
 }
@@ -535,9 +382,7 @@ fn an_owner_that_has_to_go_is_replaced_silently_and_a_final_end_is_passed_on() {
     let watch = lane.watch(7);
     lane.ask(1, ask("r", Some("s1"), attach()));
     let sent = lane.sent();
-    let [ToOwner::Ask { id, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Ask { id, .. }] = sent[..] else { panic!("{sent:?}") };
     lane.answer(id, subscribed(7));
     lane.shards();
 
@@ -547,21 +392,13 @@ fn an_owner_that_has_to_go_is_replaced_silently_and_a_final_end_is_passed_on() {
     lane.now = at(300);
     lane.near.handle_timeout(lane.now);
     let sent = lane.sent();
-    let [ToOwner::Watch { watch, .. }, ToOwner::Ask { .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Watch { watch, .. }, ToOwner::Ask { .. }] = sent[..] else { panic!("{sent:?}") };
     lane.watching(watch, 1, 7);
     lane.shards();
 
     let why = Unsubscribed::new(UnsubscribedCode::RoomDamaged);
     lane.fed(Fed::Unwatched { watch, why });
-    assert!(matches!(
-        &lane.shards()[..],
-        [ToShards::Fed {
-            fed: Fed::Unwatched { .. },
-            ..
-        }]
-    ));
+    assert!(matches!(&lane.shards()[..], [ToShards::Fed { fed: Fed::Unwatched { .. }, .. }]));
     assert_eq!(lane.near.rooms(), 0);
 }
 
@@ -571,15 +408,11 @@ fn a_superseded_owner_is_not_believed() {
     let watch = lane.watch(7);
     lane.entries(watch, 8..=8);
     let sent = lane.cut();
-    let [ToOwner::Watch { watch, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Watch { watch, .. }] = sent[..] else { panic!("{sent:?}") };
     lane.watching(watch, 5, 8);
     lane.shards();
     let sent = lane.cut();
-    let [ToOwner::Watch { watch, .. }] = sent[..] else {
-        panic!("{sent:?}")
-    };
+    let [ToOwner::Watch { watch, .. }] = sent[..] else { panic!("{sent:?}") };
     lane.watching(watch, 4, 6);
     assert_eq!(lane.shards(), []);
     lane.now = lane.now.plus_ms(REWATCH_MS);
@@ -595,10 +428,7 @@ fn a_silent_owner_is_given_up_after_heartbeats() {
     assert_eq!(lane.sent(), [ToOwner::Heartbeat]);
     let mut polled = 0;
     while lane.near.is_up() {
-        lane.now = lane
-            .near
-            .poll_timeout()
-            .expect("a stream always has a time");
+        lane.now = lane.near.poll_timeout().expect("a stream always has a time");
         lane.near.handle_timeout(lane.now);
         if lane.near.is_up() {
             lane.sent();
@@ -611,8 +441,5 @@ fn a_silent_owner_is_given_up_after_heartbeats() {
     assert_eq!(lane.near.poll_stream(), None);
     lane.now = lane.near.poll_timeout().expect("it tries again");
     lane.near.handle_timeout(lane.now);
-    assert!(matches!(
-        lane.near.poll_stream(),
-        Some(StreamOp::Open { .. })
-    ));
+    assert!(matches!(lane.near.poll_stream(), Some(StreamOp::Open { .. })));
 }

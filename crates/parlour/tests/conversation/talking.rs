@@ -114,6 +114,10 @@ async fn two_hundred_rooms_come_back_in_one_round_trip_and_none_waits_for_a_bad_
     assert_eq!(refused, [(json!("_reserved"), json!(201)), (json!("not a name"), json!(206))]);
 }
 
+fn nested(levels: usize) -> serde_json::Value {
+    (0..levels).fold(json!(7), |inside, _| json!({"in": inside}))
+}
+
 #[tokio::test]
 async fn what_a_client_may_not_send_is_refused_by_the_fields_name() {
     let house = House::open();
@@ -125,10 +129,12 @@ async fn what_a_client_may_not_send_is_refused_by_the_fields_name() {
         (post("lobby", "short", "x"), 100, "publish.id"),
         (post("lobby", "12345678", &long), 102, "publish.post.text"),
         (json!({"publish": {"room": "lobby", "post": {"text": "x"}}}), 100, "publish.id"),
-        (json!({"publish": {"room": "lobby", "id": "12345678"}}), 100, "content"),
+        (json!({"publish": {"room": "lobby", "id": "12345678"}}), 100, "publish"),
         (json!({"publish": {"room": "lobby", "id": "12345678", "poll": {"text": "x"}}}), 100, "poll"),
         (json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "x", "mentions":
             (0..51).map(|n| n.to_string()).collect::<Vec<_>>()}}}), 102, "mentions"),
+        (json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "x", "data": nested(17)}}}),
+            102, "publish.post.data"),
         (json!({"publish": {"room": "lobby", "id": "12345678", "reaction": {"target": 7, "key": "+"}}}), 134, "post"),
         (json!({"publish": {"room": "lobby", "id": "12345678", "system": {"text": "x"}}}), 110, ""),
         (json!({"history": {"room": "lobby", "limit": 101}}), 102, "history.limit"),

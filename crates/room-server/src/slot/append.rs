@@ -27,17 +27,8 @@ impl SlotTask {
         if batch.rooms.is_empty() {
             return;
         }
-        let entries = batch
-            .rooms
-            .iter()
-            .map(|part| part.records.len() as u64)
-            .sum();
-        self.appending = Some(Appending {
-            fence,
-            rooms,
-            entries,
-            orphans: BTreeMap::new(),
-        });
+        let entries = batch.rooms.iter().map(|part| part.records.len() as u64).sum();
+        self.appending = Some(Appending { fence, rooms, entries, orphans: BTreeMap::new() });
         self.shared.counters.appends.add(1);
         let (shared, slot) = (Arc::clone(&self.shared), self.no);
         self.spawn(async move { Done::Appended(shared.journal.append(slot, fence, batch).await) });
@@ -59,7 +50,7 @@ impl SlotTask {
             let part = open.room.poll_append(now, &*encode);
             let opened = open.opened;
             // Judging what is appended may have refused something.
-            self.empty(now, &name);
+            self.drain_outputs(now, &name);
             let Some(mut part) = part else { continue };
             for record in &mut part.records {
                 self.slot_pos += 1;
@@ -95,12 +86,7 @@ impl SlotTask {
             }
         }
         if fenced {
-            self.machine.handle_reply(
-                now,
-                Reply::Fenced {
-                    fence: appending.fence,
-                },
-            );
+            self.machine.handle_reply(now, Reply::Fenced { fence: appending.fence });
         }
         self.claim_if_quiet();
     }
@@ -134,22 +120,10 @@ impl SlotTask {
         self.spawn(async move {
             let result = shared.journal.trim(slot, fence, &room, first).await;
             let head = match &result {
-                Ok(()) => shared
-                    .journal
-                    .head(&room)
-                    .await
-                    .ok()
-                    .flatten()
-                    .map(read::head_of),
+                Ok(()) => shared.journal.head(&room).await.ok().flatten().map(read::head_of),
                 Err(_) => None,
             };
-            Done::Trimmed {
-                room,
-                fence,
-                result,
-                head,
-                reply,
-            }
+            Done::Trimmed { room, fence, result, head, reply }
         });
     }
 
@@ -181,10 +155,6 @@ impl SlotTask {
 
 fn payload(part: &RoomBatch) -> usize {
     let records: usize = part.records.iter().map(|record| record.payload.len()).sum();
-    let erasures: usize = part
-        .erasures
-        .iter()
-        .map(|erasure| erasure.payload.len())
-        .sum();
+    let erasures: usize = part.erasures.iter().map(|erasure| erasure.payload.len()).sum();
     records + erasures
 }

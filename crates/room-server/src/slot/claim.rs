@@ -71,24 +71,13 @@ impl SlotTask {
 
     pub(super) fn claimed(&mut self, now: Now, result: Result<Claimed, ClaimError>) {
         let reply = match result {
-            Ok(Claimed {
-                old_fence,
-                fence,
-                slot_pos,
-            }) => {
+            Ok(Claimed { old_fence, fence, slot_pos }) => {
                 self.shared.counters.claims.add(1);
                 self.slot_pos = self.slot_pos.max(slot_pos);
-                Reply::Claimed {
-                    old: old_fence,
-                    fence,
-                }
+                Reply::Claimed { old: old_fence, fence }
             }
             Err(ClaimError::Refused { epoch }) => {
-                tracing::debug!(
-                    slot = self.no,
-                    stored = epoch,
-                    "the journal knows a higher epoch"
-                );
+                tracing::debug!(slot = self.no, stored = epoch, "the journal knows a higher epoch");
                 Reply::ClaimRefused { stored: epoch }
             }
             Err(ClaimError::NoSpace) => {
@@ -99,11 +88,7 @@ impl SlotTask {
             Err(
                 ClaimError::Unknown(why) | ClaimError::Unavailable(why) | ClaimError::Poisoned(why),
             ) => {
-                tracing::warn!(
-                    slot = self.no,
-                    why,
-                    "the slot could not be claimed; trying again"
-                );
+                tracing::warn!(slot = self.no, why, "the slot could not be claimed; trying again");
                 Reply::ClaimLost
             }
         };
@@ -117,9 +102,7 @@ impl SlotTask {
             .iter()
             .filter_map(|(name, place)| match place {
                 Place::Open(open) => {
-                    let wish = open
-                        .reclaim
-                        .filter(|reclaim| reclaim.claims < self.claims)?;
+                    let wish = open.reclaim.filter(|reclaim| reclaim.claims < self.claims)?;
                     Some((name.clone(), wish.after))
                 }
                 Place::Opening(_) => None,
@@ -158,14 +141,7 @@ impl SlotTask {
                 }
             }
         }
-        self.machine.handle_reply(
-            now,
-            if lost {
-                Reply::TailLost
-            } else {
-                Reply::TailRead
-            },
-        );
+        self.machine.handle_reply(now, if lost { Reply::TailLost } else { Reply::TailRead });
     }
 
     fn serve(&mut self, now: Now, fence: Fence, old: Fence) {
@@ -210,9 +186,7 @@ impl SlotTask {
     /// Drops all rooms.
     pub(super) fn forget_rooms(&mut self, now: Now, no: No) {
         let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
-        names
-            .iter()
-            .for_each(|name| self.forget_room(now, name, no));
+        names.iter().for_each(|name| self.forget_room(now, name, no));
     }
 
     /// Drops a room: it answers what it was asked and tells its watchers. If an append of it is in

@@ -68,25 +68,13 @@ impl SlotTask {
             }
             ToSlot::Ask { peer, id, ask } => {
                 self.shared.counters.asks.add(1);
-                open.room
-                    .handle_ask(now, room::Peer(peer.number), AskId(id), ask);
+                open.room.handle_ask(now, room::Peer(peer.number), AskId(id), ask);
                 self.peers.entry(peer.number).or_insert(peer);
             }
             ToSlot::Gone { peer } => open.room.handle_peer_lost(now, room::Peer(peer)),
             ToSlot::Info { reply, .. } => {
-                let Head {
-                    log,
-                    first,
-                    head,
-                    ordinal,
-                    ..
-                } = open.room.head().clone();
-                let _ = reply.send(RoomInfo {
-                    log,
-                    first,
-                    head,
-                    ordinal,
-                });
+                let Head { log, first, head, ordinal, .. } = open.room.head().clone();
+                let _ = reply.send(RoomInfo { log, first, head, ordinal });
                 return;
             }
             ToSlot::Trim { .. }
@@ -160,10 +148,7 @@ impl SlotTask {
     pub(super) fn refuse(&self, word: ToSlot, no: No) {
         match word {
             ToSlot::Watch { peer, room, watch } => {
-                peer.send(FromOwner::Fed {
-                    room,
-                    fed: no.fed(watch),
-                });
+                peer.send(FromOwner::Fed { room, fed: no.fed(watch) });
             }
             ToSlot::Ask { peer, id, ask } => self.refuse_ask(&peer, id, &ask, no),
             // Dropping the reply says no.
@@ -173,10 +158,7 @@ impl SlotTask {
 
     fn refuse_ask(&self, peer: &Peer, id: u64, ask: &Ask, no: No) {
         self.shared.counters.asks_refused.add(1);
-        peer.send(FromOwner::Answer {
-            id,
-            answer: no.answer(Scope::of(ask)),
-        });
+        peer.send(FromOwner::Answer { id, answer: no.answer(Scope::of(ask)) });
     }
 }
 

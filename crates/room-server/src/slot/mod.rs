@@ -196,21 +196,14 @@ impl SlotTask {
         let rooms = self.timers.first().map(|(due, _)| *due);
         let sweep = (!self.rooms.is_empty()).then(|| self.sweep_due().mono_us);
         match [machine, rooms, sweep].into_iter().flatten().min() {
-            Some(mono_us) => self.shared.clock.instant(Now {
-                mono_us,
-                wall_ms: 0,
-            }),
+            Some(mono_us) => self.shared.clock.instant(Now { mono_us, wall_ms: 0 }),
             None => Instant::now() + NEVER,
         }
     }
 
     fn time(&mut self, now: Now) {
         self.machine.handle_timeout(now);
-        while self
-            .timers
-            .first()
-            .is_some_and(|(due, _)| *due <= now.mono_us)
-        {
+        while self.timers.first().is_some_and(|(due, _)| *due <= now.mono_us) {
             let Some((_, name)) = self.timers.pop_first() else {
                 break;
             };
@@ -231,26 +224,11 @@ impl SlotTask {
             Done::Claimed(result) => self.claimed(now, result),
             Done::Tails { fence, tails } => self.tails_read(now, fence, tails),
             Done::Appended(results) => self.appended(now, results),
-            Done::Opened {
-                room,
-                attempt,
-                read,
-            } => self.opened(now, room, attempt, read),
-            Done::Read {
-                room,
-                opened,
-                ticket,
-                result,
-            } => {
+            Done::Opened { room, attempt, read } => self.opened(now, room, attempt, read),
+            Done::Read { room, opened, ticket, result } => {
                 self.read_done(now, &room, opened, ticket, result);
             }
-            Done::Trimmed {
-                room,
-                fence,
-                result,
-                head,
-                reply,
-            } => {
+            Done::Trimmed { room, fence, result, head, reply } => {
                 self.trimmed(now, &room, fence, &result, head);
                 let _ = reply.send(result.is_ok());
             }

@@ -27,16 +27,9 @@ impl SlotTask {
                 Ok(_permit) => read::opening(&*shared.journal, &room, RECENT_ENTRIES).await,
                 Err(_) => Err(ReadError::Unavailable("the server is stopping".into())),
             };
-            Done::Opened {
-                room,
-                attempt,
-                read,
-            }
+            Done::Opened { room, attempt, read }
         });
-        let place = Place::Opening(Opening {
-            attempt,
-            words: Vec::new(),
-        });
+        let place = Place::Opening(Opening { attempt, words: Vec::new() });
         self.rooms.insert(name.clone(), place);
         match self.rooms.get_mut(name) {
             Some(Place::Opening(opening)) => opening,
@@ -63,11 +56,7 @@ impl SlotTask {
             Err(error) => {
                 tracing::warn!(room = %name, ?error, "a room cannot be opened");
                 let corrupt = matches!(error, ReadError::Corrupt(_));
-                let no = if corrupt {
-                    No::Damaged
-                } else {
-                    No::Unavailable
-                };
+                let no = if corrupt { No::Damaged } else { No::Unavailable };
                 for word in words {
                     if let Waiting::Word(word) = word {
                         self.refuse(word, no);
@@ -98,10 +87,7 @@ impl SlotTask {
         let limits = Arc::clone(&self.shared.config.limits);
         let room = Room::new(now, limits, opening);
         self.shared.counters.rooms_open.add(1);
-        self.rooms.insert(
-            name.clone(),
-            Place::Open(Box::new(OpenRoom::new(attempt, room))),
-        );
+        self.rooms.insert(name.clone(), Place::Open(Box::new(OpenRoom::new(attempt, room))));
     }
 
     fn tell_waiting(&mut self, now: Now, name: &RoomName, word: Waiting) {
@@ -131,8 +117,7 @@ impl SlotTask {
     }
 
     pub(super) fn sweep_due(&self) -> Now {
-        self.swept_at
-            .plus_ms((self.shared.config.limits.room_idle_ms / SWEEPS_PER_IDLE).max(1))
+        self.swept_at.plus_ms((self.shared.config.limits.room_idle_ms / SWEEPS_PER_IDLE).max(1))
     }
 
     /// Closes rooms that have nothing to do and that nobody has spoken to for a while.
@@ -149,9 +134,6 @@ impl SlotTask {
             }
             _ => true,
         });
-        self.shared
-            .counters
-            .rooms_open
-            .sub((before - self.rooms.len()) as u64);
+        self.shared.counters.rooms_open.sub((before - self.rooms.len()) as u64);
     }
 }

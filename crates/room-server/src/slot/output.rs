@@ -11,10 +11,9 @@ use super::place::Reclaim;
 use super::{Done, SlotTask, open, read};
 
 impl SlotTask {
-    /// Takes a room's output until it has none, and arms its timer. What it was told may have given it
-    /// something to append.
+    /// Takes a room's output, and asks it for an append when one can be made.
     pub(super) fn take_outputs(&mut self, now: Now, name: &RoomName) {
-        self.empty(now, name);
+        self.drain_outputs(now, name);
         if let Some(open) = open(&mut self.rooms, name)
             && !std::mem::replace(&mut open.ready, true)
         {
@@ -22,8 +21,8 @@ impl SlotTask {
         }
     }
 
-    /// The same for a room that was just asked for an append.
-    pub(super) fn empty(&mut self, now: Now, name: &RoomName) {
+    /// Takes a room's output until it has none, and arms its timer.
+    pub(super) fn drain_outputs(&mut self, now: Now, name: &RoomName) {
         while let Some(open) = open(&mut self.rooms, name) {
             open.dirty = false;
             match open.room.poll_output() {
@@ -49,10 +48,7 @@ impl SlotTask {
         match output {
             Output::Read { ticket, read } => self.read(name, ticket, read),
             Output::Reclaim { after } => {
-                let reclaim = Reclaim {
-                    after,
-                    claims: self.claims,
-                };
+                let reclaim = Reclaim { after, claims: self.claims };
                 if let Some(open) = open(&mut self.rooms, name) {
                     open.reclaim = Some(reclaim);
                 }
@@ -72,10 +68,7 @@ impl SlotTask {
             }
             Output::Feed { peer, fed } => {
                 if let Some(peer) = self.peers.get(&peer.0) {
-                    peer.send(FromOwner::Fed {
-                        room: name.clone(),
-                        fed,
-                    });
+                    peer.send(FromOwner::Fed { room: name.clone(), fed });
                 }
             }
             Output::Damaged(why) => self.damaged(name, &why),
@@ -95,12 +88,7 @@ impl SlotTask {
                 Ok(_permit) => read::read(&*shared.journal, &room, read).await,
                 Err(_) => Err(ReadFailed::Unavailable("the server is stopping".into())),
             };
-            Done::Read {
-                room,
-                opened,
-                ticket,
-                result,
-            }
+            Done::Read { room, opened, ticket, result }
         });
     }
 

@@ -54,14 +54,7 @@ pub(super) struct OpenRoom {
 
 impl OpenRoom {
     pub(super) fn new(opened: u64, room: Room) -> OpenRoom {
-        OpenRoom {
-            room,
-            opened,
-            armed: None,
-            dirty: false,
-            ready: false,
-            reclaim: None,
-        }
+        OpenRoom { room, opened, armed: None, dirty: false, ready: false, reclaim: None }
     }
 }
 
@@ -115,19 +108,13 @@ impl No {
                     No::StorageFull => RefusalCode::StorageFull,
                     No::Damaged => RefusalCode::RoomDamaged,
                 };
-                Answer::Refused(Refusal {
-                    retry_after_ms: self.retry_ms(),
-                    ..Refusal::new(code)
-                })
+                Answer::Refused(Refusal { retry_after_ms: self.retry_ms(), ..Refusal::new(code) })
             }
         }
     }
 
     pub(super) fn fed(self, watch: u64) -> Fed {
-        Fed::Unwatched {
-            watch,
-            why: self.unsubscribed(),
-        }
+        Fed::Unwatched { watch, why: self.unsubscribed() }
     }
 
     fn unsubscribed(self) -> Unsubscribed {
@@ -135,9 +122,6 @@ impl No {
             No::Damaged => UnsubscribedCode::RoomDamaged,
             _ => UnsubscribedCode::Unavailable,
         };
-        Unsubscribed {
-            retry_after_ms: self.retry_ms(),
-            ..Unsubscribed::new(code)
-        }
+        Unsubscribed { retry_after_ms: self.retry_ms(), ..Unsubscribed::new(code) }
     }
 }

@@ -19,27 +19,19 @@ pub(super) async fn read(
     read: Read,
 ) -> Result<ReadDone, ReadFailed> {
     let done = match read {
-        Read::Page {
-            anchor,
-            limit,
-            user,
-            states,
-        } => ReadDone::Page(page(journal, room, anchor, limit, &user, states).await?),
+        Read::Page { anchor, limit, user, states } => {
+            ReadDone::Page(page(journal, room, anchor, limit, &user, states).await?)
+        }
         Read::States(keys) => ReadDone::States(states(journal, room, keys).await?),
         Read::Ids { from, to } => ReadDone::Ids(ids(journal, room, from, to).await?),
         Read::Target { target } => target_of(journal, room, target).await?,
-        Read::Changes {
-            target,
-            edits,
-            redact,
-        } => ReadDone::Changes(changes(journal, room, target, edits, redact).await?),
+        Read::Changes { target, edits, redact } => {
+            ReadDone::Changes(changes(journal, room, target, edits, redact).await?)
+        }
         Read::At { seq, states: keys } => {
             let rows = ids(journal, room, seq, seq).await?;
             let row = rows.first().ok_or_else(|| missing(seq))?;
-            ReadDone::At {
-                ordinal: row.ordinal,
-                states: states(journal, room, keys).await?,
-            }
+            ReadDone::At { ordinal: row.ordinal, states: states(journal, room, keys).await? }
         }
     };
     Ok(done)
@@ -77,9 +69,7 @@ pub(super) async fn opening(
     let records = if head.first > head.head {
         Vec::new()
     } else {
-        journal
-            .range_back(room, head.head + 1, recent, TAIL_BYTES)
-            .await?
+        journal.range_back(room, head.head + 1, recent, TAIL_BYTES).await?
     };
     Ok((Some(head_of(head)), records))
 }
@@ -92,31 +82,14 @@ async fn page(
     user: &UserId,
     keys: Vec<StateKey>,
 ) -> Result<PageDone, ReadFailed> {
-    let page = journal
-        .page(room, anchor, limit, PAGE_BYTES_MAX, Some(user))
-        .await;
+    let page = journal.page(room, anchor, limit, PAGE_BYTES_MAX, Some(user)).await;
     let page = page.map_err(failed)?;
     let states = states(journal, room, keys).await?;
     Ok(match page {
-        Some(PageRead {
-            head,
-            posts,
-            more,
-            mine,
-        }) => PageDone {
-            head: Some(head_of(head)),
-            posts,
-            more,
-            mine,
-            states,
-        },
-        None => PageDone {
-            head: None,
-            posts: Vec::new(),
-            more: false,
-            mine: Vec::new(),
-            states,
-        },
+        Some(PageRead { head, posts, more, mine }) => {
+            PageDone { head: Some(head_of(head)), posts, more, mine, states }
+        }
+        None => PageDone { head: None, posts: Vec::new(), more: false, mine: Vec::new(), states },
     })
 }
 
@@ -148,10 +121,7 @@ async fn target_of(
 ) -> Result<ReadDone, ReadFailed> {
     let records = journal.range(room, target, 1, 1).await.map_err(failed)?;
     let record = records.into_iter().next().ok_or_else(|| missing(target))?;
-    let fold = states(journal, room, vec![StateKey::Fold(target)])
-        .await?
-        .pop()
-        .flatten();
+    let fold = states(journal, room, vec![StateKey::Fold(target)]).await?.pop().flatten();
     Ok(ReadDone::Target { record, fold })
 }
 
@@ -165,10 +135,7 @@ async fn changes(
     let mut found = Vec::new();
     let mut after = target;
     loop {
-        let page = journal
-            .by_target(room, target, after, CHANGES_PAGE)
-            .await
-            .map_err(failed)?;
+        let page = journal.by_target(room, target, after, CHANGES_PAGE).await.map_err(failed)?;
         let Some(last) = page.last() else {
             return Ok(found);
         };
@@ -178,10 +145,7 @@ async fn changes(
             use ContentKind::{Edit, Redact, Tombstone};
             matches!(record.kind, Edit | Redact | Tombstone)
         }));
-        let edits_found = found
-            .iter()
-            .filter(|r| r.kind != ContentKind::Redact)
-            .count();
+        let edits_found = found.iter().filter(|r| r.kind != ContentKind::Redact).count();
         if is_last || (!redact && edits_found >= edits as usize) {
             return Ok(found);
         }
@@ -189,9 +153,7 @@ async fn changes(
 }
 
 fn missing(seq: Seq) -> ReadFailed {
-    ReadFailed::Corrupt(format!(
-        "entry {seq} lies within the log and cannot be found"
-    ))
+    ReadFailed::Corrupt(format!("entry {seq} lies within the log and cannot be found"))
 }
 
 fn failed(error: ReadError) -> ReadFailed {
@@ -203,22 +165,8 @@ fn failed(error: ReadError) -> ReadFailed {
 }
 
 pub(super) fn head_of(head: RoomHead) -> Head {
-    let RoomHead {
-        log,
-        first,
-        head,
-        ordinal,
-        at_ms,
-        first_ordinal,
-    } = head;
-    Head {
-        log,
-        first,
-        head,
-        ordinal,
-        at_ms,
-        first_ordinal,
-    }
+    let RoomHead { log, first, head, ordinal, at_ms, first_ordinal } = head;
+    Head { log, first, head, ordinal, at_ms, first_ordinal }
 }
 
 fn id_row(row: journal::IdRow) -> IdRow {

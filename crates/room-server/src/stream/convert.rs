@@ -19,19 +19,10 @@ pub(crate) fn to_owner(frame: EdgeFrame) -> Result<Option<ToOwner>, Status> {
     Ok(Some(match says {
         EdgeSays::Open(open) => {
             let edge = NodeId::new(&open.edge).map_err(|why| Status::invalid_argument(why.0))?;
-            ToOwner::Open {
-                edge,
-                lane: open.lane,
-            }
+            ToOwner::Open { edge, lane: open.lane }
         }
-        EdgeSays::Watch(it) => ToOwner::Watch {
-            room: room(&it.room)?,
-            watch: it.watch,
-        },
-        EdgeSays::Unwatch(it) => ToOwner::Unwatch {
-            room: room(&it.room)?,
-            watch: it.watch,
-        },
+        EdgeSays::Watch(it) => ToOwner::Watch { room: room(&it.room)?, watch: it.watch },
+        EdgeSays::Unwatch(it) => ToOwner::Unwatch { room: room(&it.room)?, watch: it.watch },
         EdgeSays::Ask(ask) => {
             let (id, ask) = decode_ask(ask).map_err(|bad| Status::invalid_argument(bad.message))?;
             ToOwner::Ask { id, ask }
@@ -53,22 +44,10 @@ pub(crate) fn from_owner(frame: FromOwner, mut out: impl FnMut(OwnerFrame)) {
         FromOwner::Answer { id, answer } => {
             out(says(OwnerSays::Answer(encode_answer(id, &answer))))
         }
-        FromOwner::Fed {
-            room,
-            fed:
-                Fed::Entries {
-                    watch,
-                    log,
-                    mut entries,
-                },
-        } => {
+        FromOwner::Fed { room, fed: Fed::Entries { watch, log, mut entries } } => {
             while !entries.is_empty() {
                 let rest = entries.split_off(fitting(&entries));
-                let fed = Fed::Entries {
-                    watch,
-                    log: log.clone(),
-                    entries,
-                };
+                let fed = Fed::Entries { watch, log: log.clone(), entries };
                 out(encode_fed(&room, &fed));
                 entries = rest;
             }
@@ -97,18 +76,10 @@ mod tests {
     fn many_large_entries_travel_in_several_frames_and_none_is_lost() {
         let entry = |seq| {
             let payload = Bytes::from(vec![0; 300 * 1024]);
-            Entry {
-                seq,
-                ordinal: seq,
-                kind: ContentKind::Post,
-                payload,
-            }
+            Entry { seq, ordinal: seq, kind: ContentKind::Post, payload }
         };
-        let fed = Fed::Entries {
-            watch: 1,
-            log: LogId::none(),
-            entries: (1..=8).map(entry).collect(),
-        };
+        let fed =
+            Fed::Entries { watch: 1, log: LogId::none(), entries: (1..=8).map(entry).collect() };
         let mut seqs = Vec::new();
         let room = RoomName::new("r").expect("valid");
         from_owner(FromOwner::Fed { room, fed }, |frame| match frame.frame {

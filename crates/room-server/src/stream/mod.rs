@@ -161,10 +161,7 @@ impl Conversation {
     /// Hands a word to its room's slot; a full slot is waited for before the next is read.
     fn hand(&mut self, room: RoomName, word: ToSlot) {
         let slot = self.slots.slot_of(&room);
-        let inbox = self
-            .reached
-            .entry(slot)
-            .or_insert_with(|| self.slots.inbox(slot));
+        let inbox = self.reached.entry(slot).or_insert_with(|| self.slots.inbox(slot));
         if let Err(mpsc::error::TrySendError::Full(word)) = inbox.try_send(word) {
             let inbox = inbox.clone();
             self.handing = Some(Box::pin(async move {

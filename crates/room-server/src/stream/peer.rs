@@ -45,22 +45,9 @@ pub(crate) struct Outbox {
 /// A queue for the stream `number`, of at most so many bytes.
 pub(crate) fn queue(number: StreamNo, bytes_max: usize) -> (Peer, Outbox) {
     let (sender, receiver) = mpsc::channel(STREAM_FRAMES_MAX);
-    let state = Arc::new(State {
-        bytes_max,
-        bytes: AtomicUsize::new(0),
-        overrun: AtomicBool::new(false),
-    });
-    (
-        Peer {
-            number,
-            frames: sender,
-            state: Arc::clone(&state),
-        },
-        Outbox {
-            frames: receiver,
-            state,
-        },
-    )
+    let state =
+        Arc::new(State { bytes_max, bytes: AtomicUsize::new(0), overrun: AtomicBool::new(false) });
+    (Peer { number, frames: sender, state: Arc::clone(&state) }, Outbox { frames: receiver, state })
 }
 
 impl Peer {
@@ -104,10 +91,7 @@ pub(crate) struct Overrun;
 
 fn weight(frame: &FromOwner) -> usize {
     let entries = |entries: &[Entry]| -> usize {
-        entries
-            .iter()
-            .map(|entry| FRAME_BYTES / 2 + entry.payload.len())
-            .sum()
+        entries.iter().map(|entry| FRAME_BYTES / 2 + entry.payload.len()).sum()
     };
     let posts = |posts: &[FoldedPost]| -> usize {
         let one = |post: &FoldedPost| {
@@ -121,17 +105,13 @@ fn weight(frame: &FromOwner) -> usize {
             fed: Fed::Entries { entries: e, .. } | Fed::Erased { entries: e, .. },
             ..
         } => entries(e),
-        FromOwner::Answer {
-            answer: Answer::History { page, .. },
-            ..
-        } => posts(&page.posts),
-        FromOwner::Answer {
-            answer: Answer::Subscribed(subscription),
-            ..
-        } => match &subscription.catchup {
-            Catchup::Snapshot(snapshot) => posts(&snapshot.page.posts),
-            Catchup::Resumed { .. } => 0,
-        },
+        FromOwner::Answer { answer: Answer::History { page, .. }, .. } => posts(&page.posts),
+        FromOwner::Answer { answer: Answer::Subscribed(subscription), .. } => {
+            match &subscription.catchup {
+                Catchup::Snapshot(snapshot) => posts(&snapshot.page.posts),
+                Catchup::Resumed { .. } => 0,
+            }
+        }
         _ => 0,
     };
     FRAME_BYTES + payload
@@ -148,21 +128,9 @@ mod tests {
 
     fn entries(bytes: usize) -> FromOwner {
         let payload = Bytes::from(vec![0; bytes]);
-        let entry = Entry {
-            seq: 1,
-            ordinal: 1,
-            kind: ContentKind::Post,
-            payload,
-        };
-        let fed = Fed::Entries {
-            watch: 1,
-            log: LogId::none(),
-            entries: vec![entry],
-        };
-        FromOwner::Fed {
-            room: RoomName::new("r").expect("valid"),
-            fed,
-        }
+        let entry = Entry { seq: 1, ordinal: 1, kind: ContentKind::Post, payload };
+        let fed = Fed::Entries { watch: 1, log: LogId::none(), entries: vec![entry] };
+        FromOwner::Fed { room: RoomName::new("r").expect("valid"), fed }
     }
 
     #[test]
@@ -174,10 +142,7 @@ mod tests {
             assert!(sent * size <= STREAM_BYTES_MAX && sent <= STREAM_FRAMES_MAX);
             assert!(sent == STREAM_FRAMES_MAX || (sent + 2) * size > STREAM_BYTES_MAX);
             assert!(!peer.send(FromOwner::Heartbeat), "it stays ended");
-            assert!(matches!(
-                outbox.poll(&mut context),
-                Poll::Ready(Err(Overrun))
-            ));
+            assert!(matches!(outbox.poll(&mut context), Poll::Ready(Err(Overrun))));
         }
     }
 

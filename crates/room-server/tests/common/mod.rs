@@ -37,19 +37,11 @@ pub const WALL_MS: u64 = 1_760_000_000_000;
 
 pub fn node(id: &str) -> Node {
     let id = NodeId::new(id).expect("valid");
-    Node {
-        id,
-        endpoint: String::new(),
-        weight: 1,
-        draining: false,
-    }
+    Node { id, endpoint: String::new(), weight: 1, draining: false }
 }
 
 pub fn config(id: &str) -> Config {
-    Config {
-        slots: 4,
-        ..Config::new(NodeId::new(id).expect("valid"))
-    }
+    Config { slots: 4, ..Config::new(NodeId::new(id).expect("valid")) }
 }
 
 /// A clock whose wall time moves with tokio's.
@@ -80,16 +72,8 @@ impl Owner {
         let incoming =
             tokio_stream::StreamExt::map(ReceiverStream::new(dialled), Ok::<_, std::io::Error>);
         let service = server.link_service();
-        tokio::spawn(
-            Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming),
-        );
-        Owner {
-            server,
-            registry,
-            dial,
-        }
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(incoming));
+        Owner { server, registry, dial }
     }
 
     pub async fn channel(&self) -> Channel {
@@ -111,10 +95,7 @@ impl Owner {
     /// An edge's stream that has said who it is.
     pub async fn edge(&self, name: &str) -> Edge {
         let edge = Edge::silent(self.channel().await).await;
-        let open = Open {
-            edge: name.to_owned(),
-            lane: 0,
-        };
+        let open = Open { edge: name.to_owned(), lane: 0 };
         edge.say(Says::Open(open)).await;
         edge
     }
@@ -135,25 +116,12 @@ impl Edge {
     pub async fn silent(channel: Channel) -> Edge {
         let mut client = LinkClient::new(channel);
         let (to, frames) = mpsc::channel(1_024);
-        let from = client
-            .attach(ReceiverStream::new(frames))
-            .await
-            .expect("accepted")
-            .into_inner();
-        Edge {
-            client,
-            to,
-            from,
-            aside: VecDeque::new(),
-            next: 0,
-        }
+        let from = client.attach(ReceiverStream::new(frames)).await.expect("accepted").into_inner();
+        Edge { client, to, from, aside: VecDeque::new(), next: 0 }
     }
 
     pub async fn say(&self, says: Says) {
-        self.to
-            .send(EdgeFrame { frame: Some(says) })
-            .await
-            .expect("the stream stands");
+        self.to.send(EdgeFrame { frame: Some(says) }).await.expect("the stream stands");
     }
 
     pub async fn heartbeat(&self) {
@@ -168,30 +136,18 @@ impl Edge {
     /// Watches; the generation.
     pub async fn watch(&mut self, room: &RoomName) -> u64 {
         let watch = self.number();
-        self.say(Says::Watch(Watch {
-            room: room.as_str().to_owned(),
-            watch,
-        }))
-        .await;
+        self.say(Says::Watch(Watch { room: room.as_str().to_owned(), watch })).await;
         watch
     }
 
     pub async fn unwatch(&mut self, room: &RoomName, watch: u64) {
-        self.say(Says::Unwatch(Unwatch {
-            room: room.as_str().to_owned(),
-            watch,
-        }))
-        .await;
+        self.say(Says::Unwatch(Unwatch { room: room.as_str().to_owned(), watch })).await;
     }
 
     /// Asks; the ask's id.
     pub async fn ask(&mut self, room: &RoomName, who: Who, body: AskBody) -> u64 {
         let id = self.number();
-        let ask = Ask {
-            room: room.clone(),
-            who,
-            body,
-        };
+        let ask = Ask { room: room.clone(), who, body };
         self.say(Says::Ask(codec::encode_ask(id, &ask))).await;
         id
     }
@@ -217,9 +173,7 @@ impl Edge {
 
     /// The next frame, or how the stream ended.
     pub async fn next(&mut self) -> Result<FromOwner, Option<Status>> {
-        let frame = timeout(PATIENCE, self.from.message())
-            .await
-            .expect("in time");
+        let frame = timeout(PATIENCE, self.from.message()).await.expect("in time");
         match frame {
             Ok(Some(frame)) => Ok(decode(frame)),
             Ok(None) => Err(None),
@@ -296,16 +250,9 @@ impl Edge {
         log: &str,
         from: u64,
     ) -> Result<SegmentReply, Status> {
-        let request = SegmentRequest {
-            room: room.as_str().to_owned(),
-            log: log.to_owned(),
-            from,
-            limit: 64,
-        };
-        self.client
-            .segment(request)
-            .await
-            .map(tonic::Response::into_inner)
+        let request =
+            SegmentRequest { room: room.as_str().to_owned(), log: log.to_owned(), from, limit: 64 };
+        self.client.segment(request).await.map(tonic::Response::into_inner)
     }
 }
 
@@ -335,35 +282,24 @@ pub fn person(name: &str) -> Who {
         data: bytes::Bytes::new(),
     };
     let session = Some(SessionId::new(&format!("session{name}")).expect("valid"));
-    Who {
-        user,
-        session,
-        generation: Generation {
-            counter: 1,
-            random: 1,
-        },
-        rights: Rights::FULL,
-    }
+    Who { user, session, generation: Generation { counter: 1, random: 1 }, rights: Rights::FULL }
 }
 
 pub fn content(text: &str) -> Content {
     wire::codec::content(&MessageContent::post(text)).expect("a post can be published")
 }
 
-/// A publish that knows nothing of the room.
+/// A publish that is checked against the room's newest entries.
 pub fn post(room: &RoomName, id: &str, text: &str) -> AskBody {
     AskBody::Publish(Publish {
         room: room.clone(),
         id: Some(MessageId::new(id).expect("valid")),
-        since: Some(Position::origin()),
+        since: None,
         after: None,
         content: content(text),
     })
 }
 
 pub fn attach() -> AskBody {
-    AskBody::Attach {
-        after: Some(Position::origin()),
-        recent: 0,
-    }
+    AskBody::Attach { after: Some(Position::origin()), recent: 0 }
 }

@@ -32,11 +32,7 @@ impl Encode for Plain {
         from: &User,
         content: &Content,
     ) -> Bytes {
-        assert_eq!(
-            log.is_some(),
-            seq == 1,
-            "the log is stated with the first entry"
-        );
+        assert_eq!(log.is_some(), seq == 1, "the log is stated with the first entry");
         let text = String::from_utf8_lossy(&content.body);
         format!("{seq}/{ordinal} {}: {text}", from.id).into()
     }
@@ -55,30 +51,20 @@ pub fn room_name() -> RoomName {
 }
 
 pub fn user(name: &str) -> User {
-    User {
-        id: UserId::new(name).expect("valid"),
-        name: name.to_owned(),
-        data: Bytes::new(),
-    }
+    User { id: UserId::new(name).expect("valid"), name: name.to_owned(), data: Bytes::new() }
 }
 
 pub fn who(name: &str) -> Who {
     Who {
         user: user(name),
         session: Some(SessionId::new(&format!("s{name}")).expect("valid")),
-        generation: Generation {
-            counter: 1,
-            random: 0,
-        },
+        generation: Generation { counter: 1, random: 0 },
         rights: Rights::OPEN,
     }
 }
 
 pub fn moderator(name: &str) -> Who {
-    Who {
-        rights: Rights::OPEN.with(Right::Moderate),
-        ..who(name)
-    }
+    Who { rights: Rights::OPEN.with(Right::Moderate), ..who(name) }
 }
 
 pub fn id(text: &str) -> MessageId {
@@ -88,14 +74,7 @@ pub fn id(text: &str) -> MessageId {
 pub fn content(kind: ContentKind, target: Seq, key: &str, remove: bool, text: &str) -> Content {
     let digest = Digest::of(kind, target, key, remove, text);
     let body = Bytes::copy_from_slice(text.as_bytes());
-    Content {
-        kind,
-        target,
-        key: key.to_owned(),
-        remove,
-        digest,
-        body,
-    }
+    Content { kind, target, key: key.to_owned(), remove, digest, body }
 }
 
 pub fn post(text: &str) -> Content {
@@ -119,20 +98,11 @@ pub fn unreact(target: Seq, key: &str) -> Content {
 }
 
 pub fn publish(name: &str, content: Content) -> Publish {
-    Publish {
-        room: room_name(),
-        id: Some(id(name)),
-        since: None,
-        after: None,
-        content,
-    }
+    Publish { room: room_name(), id: Some(id(name)), since: None, after: None, content }
 }
 
 pub fn since(store: &Store, seq: Seq) -> Option<Position> {
-    Some(Position {
-        log: store.log.clone(),
-        seq,
-    })
+    Some(Position { log: store.log.clone(), seq })
 }
 
 /// One owner of the room: a machine and what lies between it and the journal.
@@ -157,16 +127,7 @@ pub const BOB: Peer = Peer(2);
 impl Owner {
     /// Claims and opens; `recent` entries as a hint.
     pub fn open(store: &mut Store, limits: &Limits, recent: usize) -> Owner {
-        Owner::open_at(
-            store,
-            limits,
-            recent,
-            Now {
-                mono_us: 1,
-                wall_ms: 1_000,
-            },
-            false,
-        )
+        Owner::open_at(store, limits, recent, Now { mono_us: 1, wall_ms: 1_000 }, false)
     }
 
     pub fn open_at(
@@ -228,16 +189,7 @@ impl Owner {
     pub fn ask(&mut self, peer: Peer, who: Who, body: AskBody) -> AskId {
         self.asks += 1;
         let id = AskId(self.asks);
-        self.room.handle_ask(
-            self.now,
-            peer,
-            id,
-            Ask {
-                room: room_name(),
-                who,
-                body,
-            },
-        );
+        self.room.handle_ask(self.now, peer, id, Ask { room: room_name(), who, body });
         self.poll();
         id
     }
@@ -288,8 +240,7 @@ impl Owner {
             return;
         };
         self.fence = store.claim();
-        self.room
-            .handle_reclaimed(self.now, self.fence, store.head(), store.tail(after));
+        self.room.handle_reclaimed(self.now, self.fence, store.head(), store.tail(after));
         self.poll();
     }
 

@@ -51,10 +51,7 @@ impl Store {
             let ordinal =
                 last.map_or(0, |r| r.ordinal) + u64::from(record.kind == ContentKind::Post);
             assert_eq!(record.ordinal, ordinal, "posts are counted");
-            assert!(
-                record.at_ms >= last.map_or(0, |r| r.at_ms),
-                "time does not go back"
-            );
+            assert!(record.at_ms >= last.map_or(0, |r| r.at_ms), "time does not go back");
             self.records.push(record.clone());
         }
         if !batch.records.is_empty() {
@@ -93,48 +90,29 @@ impl Store {
     }
 
     pub fn tail(&self, after: Seq) -> Vec<Record> {
-        self.records
-            .iter()
-            .filter(|r| r.seq > after && r.seq >= self.first)
-            .cloned()
-            .collect()
+        self.records.iter().filter(|r| r.seq > after && r.seq >= self.first).cloned().collect()
     }
 
     pub fn fold(&self, seq: Seq) -> Fold {
         let bytes = self.states.get(&StateKey::Fold(seq));
-        bytes.map_or(Fold::default(), |bytes| {
-            Fold::from_bytes(bytes).expect("a fold")
-        })
+        bytes.map_or(Fold::default(), |bytes| Fold::from_bytes(bytes).expect("a fold"))
     }
 
     pub fn read(&self, read: &Read) -> Result<ReadDone, ReadFailed> {
         match read {
-            Read::Page {
-                anchor,
-                limit,
-                user,
-                states,
-            } => Ok(ReadDone::Page(self.page(
-                *anchor,
-                *limit as usize,
-                user,
-                states,
-            ))),
+            Read::Page { anchor, limit, user, states } => {
+                Ok(ReadDone::Page(self.page(*anchor, *limit as usize, user, states)))
+            }
             Read::States(keys) => Ok(ReadDone::States(self.values(keys))),
             Read::Ids { from, to } => {
                 self.kept(*from)?;
-                let rows = self.records[*from as usize - 1..*to as usize]
-                    .iter()
-                    .map(IdRow::from);
+                let rows = self.records[*from as usize - 1..*to as usize].iter().map(IdRow::from);
                 Ok(ReadDone::Ids(rows.collect()))
             }
             Read::Target { target } => {
                 self.kept(*target)?;
                 let fold = self.states.get(&StateKey::Fold(*target)).cloned();
-                Ok(ReadDone::Target {
-                    record: self.records[*target as usize - 1].clone(),
-                    fold,
-                })
+                Ok(ReadDone::Target { record: self.records[*target as usize - 1].clone(), fold })
             }
             Read::Changes { target, .. } => {
                 use ContentKind::{Edit, Redact, Tombstone};
@@ -144,34 +122,21 @@ impl Store {
             }
             Read::At { seq, states } => {
                 self.kept(*seq)?;
-                Ok(ReadDone::At {
-                    ordinal: self.ordinal(*seq),
-                    states: self.values(states),
-                })
+                Ok(ReadDone::At { ordinal: self.ordinal(*seq), states: self.values(states) })
             }
         }
     }
 
     fn ordinal(&self, seq: Seq) -> u64 {
-        self.records
-            .iter()
-            .rev()
-            .find(|r| r.seq <= seq)
-            .map_or(0, |r| r.ordinal)
+        self.records.iter().rev().find(|r| r.seq <= seq).map_or(0, |r| r.ordinal)
     }
 
     fn kept(&self, seq: Seq) -> Result<(), ReadFailed> {
-        if seq < self.first {
-            Err(ReadFailed::Trimmed { first: self.first })
-        } else {
-            Ok(())
-        }
+        if seq < self.first { Err(ReadFailed::Trimmed { first: self.first }) } else { Ok(()) }
     }
 
     fn values(&self, keys: &[StateKey]) -> Vec<Option<Bytes>> {
-        keys.iter()
-            .map(|key| self.states.get(key).cloned())
-            .collect()
+        keys.iter().map(|key| self.states.get(key).cloned()).collect()
     }
 
     fn page(

@@ -42,25 +42,27 @@ impl Asks {
     pub(super) fn push(&mut self, says: ClientSays) -> Ticket {
         self.last = self.last.wrapping_add(1);
         let ticket = Ticket(self.last);
-        self.asks.insert(
-            ticket,
-            Ask {
-                says,
-                tries: 0,
-                again_us: None,
-            },
-        );
+        self.asks.insert(ticket, Ask { says, tries: 0, again_us: None });
         self.queue.push_back(ticket);
         ticket
     }
 
-    /// The next request that may go out.
-    pub(super) fn send(&mut self) -> Option<(Ticket, ClientSays)> {
+    /// Whether a request may go out.
+    pub(super) fn is_ready(&self) -> bool {
+        self.next().is_some()
+    }
+
+    fn next(&self) -> Option<usize> {
         let may_go = |ticket: &Ticket| {
             let ask = self.asks.get(ticket);
             ask.is_some_and(|ask| self.page_out.is_none() || !is_page(&ask.says))
         };
-        let at = self.queue.iter().position(may_go)?;
+        self.queue.iter().position(may_go)
+    }
+
+    /// The next request that may go out.
+    pub(super) fn send(&mut self) -> Option<(Ticket, ClientSays)> {
+        let at = self.next()?;
         let ticket = self.queue.remove(at)?;
         let ask = self.asks.get_mut(&ticket)?;
         ask.tries += 1;
@@ -132,5 +134,5 @@ impl Asks {
 }
 
 fn is_page(says: &ClientSays) -> bool {
-    matches!(says, ClientSays::History { .. })
+    matches!(says, ClientSays::History { .. } | ClientSays::Summaries { .. })
 }

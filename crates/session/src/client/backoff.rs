@@ -42,15 +42,9 @@ mod tests {
         let mut seed = Seed::new(3);
         for attempts in 0..100 {
             let ms = redial_ms(&mut seed, attempts);
-            assert!(
-                (REDIAL_MIN_MS..=REDIAL_MAX_MS).contains(&ms),
-                "{attempts}: {ms}"
-            );
+            assert!((REDIAL_MIN_MS..=REDIAL_MAX_MS).contains(&ms), "{attempts}: {ms}");
         }
-        assert!(
-            (0..50).any(|_| redial_ms(&mut seed, 20) > 15_000),
-            "the ceiling rises"
-        );
+        assert!((0..50).any(|_| redial_ms(&mut seed, 20) > 15_000), "the ceiling rises");
     }
 
     #[test]

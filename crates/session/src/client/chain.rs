@@ -131,21 +131,13 @@ impl Chain {
     /// answered: a server answers within a fraction of one, if only by a refusal.
     pub(super) fn handle_heartbeat(&mut self) -> u32 {
         let waits = self.items.iter().any(|item| item.out.is_some());
-        self.unanswered_heartbeats = if waits {
-            self.unanswered_heartbeats + 1
-        } else {
-            0
-        };
+        self.unanswered_heartbeats = if waits { self.unanswered_heartbeats + 1 } else { 0 };
         self.unanswered_heartbeats
     }
 
     /// The send under `ref` of `id` was refused.
     pub(super) fn refuse(&mut self, r#ref: u32, id: &MessageId, refusal: &Refusal) -> Verdict {
-        let Some(at) = self
-            .items
-            .iter()
-            .position(|i| i.id == *id && i.out == Some(r#ref))
-        else {
+        let Some(at) = self.items.iter().position(|i| i.id == *id && i.out == Some(r#ref)) else {
             return Verdict::Stale;
         };
         self.items[at].out = None;
@@ -172,16 +164,10 @@ impl Chain {
     /// Whoever named `gone` as its predecessor comes after what `gone` came after, or after nothing
     /// once that is acknowledged: then the order is settled.
     fn inherit(&mut self, at: usize, gone: &Unacknowledged) {
-        let waited_for = gone
-            .after
-            .as_ref()
-            .filter(|id| self.items.iter().take(at).any(|i| i.id == **id));
+        let waited_for =
+            gone.after.as_ref().filter(|id| self.items.iter().take(at).any(|i| i.id == **id));
         let after = waited_for.cloned();
-        if let Some(heir) = self
-            .items
-            .get_mut(at)
-            .filter(|i| i.after.as_ref() == Some(&gone.id))
-        {
+        if let Some(heir) = self.items.get_mut(at).filter(|i| i.after.as_ref() == Some(&gone.id)) {
             heir.after = after;
         }
     }

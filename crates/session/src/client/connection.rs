@@ -32,10 +32,9 @@ impl Client {
         if !matches!(self.phase, Phase::Dialing { .. }) {
             return;
         }
-        self.heard_us = now.mono_us;
-        self.phase = Phase::Greeting {
-            until_us: later(now, self.options.limits.welcome_within_ms),
-        };
+        (self.now_us, self.heard_us) = (now.mono_us, now.mono_us);
+        self.phase =
+            Phase::Greeting { until_us: later(now, self.options.limits.welcome_within_ms) };
         self.hello_due = true;
         self.authenticate_due = false;
         self.greet_rooms();
@@ -51,10 +50,7 @@ impl Client {
                 self.await_token(now, u32::from(code), "The token was not taken.".to_owned());
             }
             Some(code) if FINAL_CODES.contains(&code) => {
-                self.end(
-                    u32::from(code),
-                    "The server closed the connection for good.".to_owned(),
-                );
+                self.end(u32::from(code), "The server closed the connection for good.".to_owned());
             }
             _ => self.come_back(now, None),
         }
@@ -73,13 +69,8 @@ impl Client {
     }
 
     pub(super) fn dial(&mut self, now: Now) {
-        self.phase = Phase::Dialing {
-            until_us: later(now, self.options.limits.dial_within_ms),
-        };
-        let url = self
-            .moved_to
-            .take()
-            .unwrap_or_else(|| self.options.url.clone());
+        self.phase = Phase::Dialing { until_us: later(now, self.options.limits.dial_within_ms) };
+        let url = self.moved_to.take().unwrap_or_else(|| self.options.url.clone());
         self.actions.push_back(Action::Dial { url });
     }
 
@@ -104,11 +95,7 @@ impl Client {
         self.events.push_back(Event::Disconnected { again_in_ms });
         match again_in_ms {
             0 => self.dial(now),
-            ms => {
-                self.phase = Phase::Waiting {
-                    until_us: later(now, ms),
-                }
-            }
+            ms => self.phase = Phase::Waiting { until_us: later(now, ms) },
         }
     }
 

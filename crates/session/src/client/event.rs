@@ -192,10 +192,7 @@ pub struct NotPublished {
 
 impl fmt::Display for NotPublished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = self
-            .refusal
-            .as_ref()
-            .map_or("The session is over.", |r| &*r.message);
+        let why = self.refusal.as_ref().map_or("The session is over.", |r| &*r.message);
         match self.may_have_been_sent {
             true => write!(f, "may have been sent: {why}"),
             false => write!(f, "not sent: {why}"),

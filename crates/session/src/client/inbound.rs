@@ -19,7 +19,7 @@ impl Client {
         if !self.is_connected() {
             return;
         }
-        self.heard_us = now.mono_us;
+        (self.now_us, self.heard_us) = (now.mono_us, now.mono_us);
         let outcome = match frame {
             FromServer::Says(frame) => self.handle_says(now, frame),
             FromServer::Message(message) => self.handle_message(message),
@@ -38,21 +38,11 @@ impl Client {
         match frame.says {
             Says::Welcome(welcome) => return self.handle_welcome(now, welcome),
             Says::Authenticated { expires_at_ms } => self.handle_authenticated(now, expires_at_ms),
-            Says::Subscribed {
-                room,
-                subscription,
-                presence,
-            } => {
+            Says::Subscribed { room, subscription, presence } => {
                 return self.handle_subscribed(room, subscription, presence);
             }
             Says::Unsubscribed { room, why } => self.handle_unsubscribed(now, answers, &room, why),
-            Says::Published {
-                room,
-                log,
-                seq,
-                at_ms,
-                duplicate,
-            } => {
+            Says::Published { room, log, seq, at_ms, duplicate } => {
                 if let Some(Expected::Publish(_, id)) = answers {
                     self.acknowledge(&room, &id, &log, seq, at_ms, duplicate);
                 }
@@ -60,34 +50,28 @@ impl Client {
             Says::Refused(refusal) => self.handle_refused(now, frame.r#ref, answers, refusal),
             Says::History { room, log, page } => {
                 if let Some(ticket) = self.answered(answers) {
-                    self.events.push_back(Event::History {
-                        ticket,
-                        room,
-                        log,
-                        page,
-                    });
+                    self.events.push_back(Event::History { ticket, room, log, page });
                 }
             }
             Says::Summaries { rooms, refused } => {
                 if let Some(ticket) = self.answered(answers) {
-                    self.events.push_back(Event::Summaries {
-                        ticket,
-                        rooms,
-                        refused,
-                    });
+                    self.events.push_back(Event::Summaries { ticket, rooms, refused });
                 }
             }
             Says::Truncated { room, first } => {
                 if let Some(known) = self.listened_room(&room) {
                     known.handle_truncated(first)?;
                     let caught_up = known.poll_caught_up();
-                    self.events.push_back(Event::Truncated {
-                        room: room.clone(),
-                        first,
-                    });
+                    self.events.push_back(Event::Truncated { room: room.clone(), first });
                     let told = caught_up.map(|seq| Event::CaughtUp { room, seq });
                     self.events.extend(told);
                 }
+            }
+            Says::Marked { room, seq, unread } => {
+                if let Some(Expected::Mark(name)) = answers {
+                    self.handle_mark_answered(&name);
+                }
+                self.events.push_back(Event::Marked { room, seq, unread });
             }
             Says::Heartbeat => {
                 self.heartbeat_due = true;
@@ -108,10 +92,7 @@ impl Client {
                     return;
                 };
                 known.stage = Stage::Live;
-                known.learn(model::Position {
-                    log: summary.log.clone(),
-                    seq: summary.head,
-                });
+                known.learn(model::Position { log: summary.log.clone(), seq: summary.head });
                 Event::Summary { room, summary }
             }
             Says::Presence(frame) => {
@@ -121,21 +102,12 @@ impl Client {
                 }
                 Event::Presence(frame)
             }
-            Says::Signal {
-                room,
-                from,
-                kind,
-                data,
-            } if self.listened_room(&room).is_some() => Event::Signal {
-                room,
-                from,
-                kind,
-                data,
-            },
+            Says::Signal { room, from, kind, data } if self.listened_room(&room).is_some() => {
+                Event::Signal { room, from, kind, data }
+            }
             Says::Rights { room, rights } if self.listened_room(&room).is_some() => {
                 Event::Rights { room, rights }
             }
-            Says::Marked { room, seq, unread } => Event::Marked { room, seq, unread },
             _ => return,
         };
         self.events.push_back(event);
@@ -143,10 +115,7 @@ impl Client {
 
     /// The room, unless its frames are of a reading that was given up.
     fn listened_room(&mut self, name: &RoomName) -> Option<&mut Room> {
-        self.rooms
-            .get_mut(name)
-            .map(Box::as_mut)
-            .filter(|room| room.leaving == 0)
+        self.rooms.get_mut(name).map(Box::as_mut).filter(|room| room.leaving == 0)
     }
 
     fn answered(&mut self, answers: Option<Expected>) -> Option<super::Ticket> {
@@ -160,13 +129,12 @@ impl Client {
         if !matches!(self.phase, Phase::Greeting { .. }) {
             return Err("a second welcome".to_owned());
         }
-        self.phase = Phase::Up {
-            since_us: now.mono_us,
-        };
+        self.phase = Phase::Up { since_us: now.mono_us };
         self.counters.welcomes += 1;
         self.user = Some(welcome.user.id.clone());
         self.resume_token = Some(welcome.resume_token.clone());
         self.heartbeat_ms = welcome.heartbeat_ms;
+        self.pace.handle_limits(&welcome.limits);
         self.renew_before(now, welcome.token_expires_at_ms);
         self.events.push_back(Event::Connected(welcome));
         Ok(())
@@ -174,8 +142,7 @@ impl Client {
 
     fn handle_authenticated(&mut self, now: Now, expires_at_ms: Option<u64>) {
         self.renew_before(now, expires_at_ms);
-        self.events
-            .push_back(Event::Authenticated { expires_at_ms });
+        self.events.push_back(Event::Authenticated { expires_at_ms });
         for (name, room) in &mut self.rooms {
             if room.stage == Stage::NeedsToken {
                 room.stage = Stage::Asked;
@@ -192,10 +159,7 @@ impl Client {
         let expires_at_ms = expires_at_ms.filter(|_| self.options.renews_token);
         self.renew_us = expires_at_ms.map(|at_ms| {
             let left_ms = at_ms.saturating_sub(now.wall_ms);
-            later(
-                now,
-                left_ms.saturating_sub(self.options.limits.renew_before_ms),
-            )
+            later(now, left_ms.saturating_sub(self.options.limits.renew_before_ms))
         });
     }
 
@@ -208,11 +172,7 @@ impl Client {
         if self.rooms.get(&name).is_some_and(|room| room.leaving > 0) {
             return Ok(());
         }
-        let read = self
-            .rooms
-            .values()
-            .filter(|room| room.wish.is_some())
-            .count();
+        let read = self.rooms.values().filter(|room| room.wish.is_some()).count();
         let room = self.rooms.entry(name.clone()).or_default();
         if room.wish.is_none() {
             // A service subscribed this user.
@@ -224,22 +184,14 @@ impl Client {
             room.wish = Some(Reading::default());
         }
         let (version, roster) = presence.unzip();
-        room.handle_subscribed(&subscription, version)
-            .map_err(|what| format!("{name}: {what}"))?;
-        if subscription.mark.seq < room.mark {
+        room.handle_subscribed(&subscription, version).map_err(|what| format!("{name}: {what}"))?;
+        if subscription.mark.seq < room.mark && !std::mem::replace(&mut room.mark_due, true) {
             self.controls.push_back(Control::Mark(name.clone()));
         }
         let caught_up = room.poll_caught_up();
         let room = name.clone();
-        self.events.push_back(Event::Subscribed {
-            room,
-            subscription,
-            presence: roster,
-        });
-        let told = caught_up.map(|seq| Event::CaughtUp {
-            room: name.clone(),
-            seq,
-        });
+        self.events.push_back(Event::Subscribed { room, subscription, presence: roster });
+        let told = caught_up.map(|seq| Event::CaughtUp { room: name.clone(), seq });
         self.events.extend(told);
         self.list_to_publish(&name);
         Ok(())
@@ -258,19 +210,11 @@ impl Client {
         let Ok(name) = RoomName::new(name) else {
             return;
         };
-        if self
-            .rooms
-            .get(&name)
-            .is_none_or(|room| room.wish.is_none() || room.leaving > 0)
-        {
+        if self.rooms.get(&name).is_none_or(|room| room.wish.is_none() || room.leaving > 0) {
             return;
         }
         let again = self.put_off(now, &name, why.retry_after_ms, why.needs_token);
-        self.events.push_back(Event::Unsubscribed {
-            room: name.clone(),
-            why,
-            again,
-        });
+        self.events.push_back(Event::Unsubscribed { room: name.clone(), why, again });
         self.list_to_publish(&name);
         self.forget_if_idle(&name);
     }
@@ -282,11 +226,7 @@ impl Client {
         };
         room.leaving = room.leaving.saturating_sub(1);
         let again = room.wish.is_some();
-        self.events.push_back(Event::Unsubscribed {
-            room: name.clone(),
-            why,
-            again,
-        });
+        self.events.push_back(Event::Unsubscribed { room: name.clone(), why, again });
         self.forget_if_idle(&name);
     }
 
@@ -340,10 +280,7 @@ impl Client {
             Some(Expected::Subscribe(name)) => {
                 let again = self.put_off(now, &name, refusal.retry_after_ms, refusal.needs_token);
                 if !again {
-                    let event = Event::NotSubscribed {
-                        room: name.clone(),
-                        refusal,
-                    };
+                    let event = Event::NotSubscribed { room: name.clone(), refusal };
                     self.events.push_back(event);
                     self.list_to_publish(&name);
                 }
@@ -353,10 +290,7 @@ impl Client {
             }
             Some(Expected::Hello) => self.handle_hello_refused(now, refusal),
             Some(Expected::Authenticate) | None => {
-                self.events.push_back(Event::Refused {
-                    ticket: None,
-                    refusal,
-                });
+                self.events.push_back(Event::Refused { ticket: None, refusal });
             }
         }
     }
@@ -375,31 +309,37 @@ impl Client {
     fn handle_ask_refused(&mut self, now: Now, ticket: super::Ticket, refusal: Refusal) {
         let tries_max = self.options.limits.request_tries_max;
         let seed = &mut self.seed;
-        match self
-            .asks
-            .refused(ticket, &refusal, now.mono_us, tries_max, seed)
-        {
+        match self.asks.refused(ticket, &refusal, now.mono_us, tries_max, seed) {
             super::asks::Outcome::AgainAt(at_us) => self.wake_at(at_us),
             super::asks::Outcome::Final => {
-                self.events.push_back(Event::Refused {
-                    ticket: Some(ticket),
-                    refusal,
-                });
+                self.events.push_back(Event::Refused { ticket: Some(ticket), refusal });
             }
+        }
+    }
+
+    /// The application may have read on meanwhile.
+    fn handle_mark_answered(&mut self, name: &RoomName) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        room.mark_out = false;
+        room.mark_due = room.mark > room.mark_sent;
+        if room.mark_due {
+            self.controls.push_back(Control::Mark(name.clone()));
         }
     }
 
     fn handle_mark_refused(&mut self, now: Now, name: &RoomName, refusal: Refusal) {
         match (refusal.retry_after_ms, self.rooms.get_mut(name)) {
             (Some(ms), Some(room)) => {
+                room.mark_out = false;
                 let at_us = later(now, backoff::retry_ms(&mut self.seed, ms, 1));
                 room.mark_again = Some(at_us);
                 self.wake_at(at_us);
             }
-            _ => self.events.push_back(Event::Refused {
-                ticket: None,
-                refusal,
-            }),
+            (None, room) => {
+                room.into_iter().for_each(|room| room.mark_out = false);
+                self.events.push_back(Event::Refused { ticket: None, refusal });
+            }
+            (Some(_), None) => {}
         }
     }
 
@@ -407,21 +347,13 @@ impl Client {
     fn handle_message(&mut self, message: Message) -> Result<(), Broken> {
         let name = message.room.clone();
         let Some(room) = self.rooms.get_mut(&name) else {
-            return Err(format!(
-                "{name}: entry {} of a room that is not read",
-                message.seq
-            ));
+            return Err(format!("{name}: entry {} of a room that is not read", message.seq));
         };
         if room.leaving > 0 {
             return Ok(());
         }
-        let place = room
-            .handle_message(&message)
-            .map_err(|what| format!("{name}: {what}"))?;
-        let log = room
-            .held
-            .as_ref()
-            .map_or_else(LogId::none, |held| held.log.clone());
+        let place = room.handle_message(&message).map_err(|what| format!("{name}: {what}"))?;
+        let log = room.held.as_ref().map_or_else(LogId::none, |held| held.log.clone());
         let caught_up = room.poll_caught_up();
         let own = self.user.as_ref() == Some(&message.from.id);
         let own = own.then(|| (message.id.clone(), message.seq, message.at_ms));
@@ -432,8 +364,7 @@ impl Client {
         if let Some((id, seq, at_ms)) = own {
             self.acknowledge(&name, &id, &log, seq, at_ms, false);
         }
-        self.events
-            .extend(caught_up.map(|seq| Event::CaughtUp { room: name, seq }));
+        self.events.extend(caught_up.map(|seq| Event::CaughtUp { room: name, seq }));
         Ok(())
     }
 

@@ -21,6 +21,7 @@ mod event;
 mod inbound;
 mod options;
 mod outbound;
+mod pace;
 mod publishing;
 mod room;
 mod timer;
@@ -35,6 +36,7 @@ pub use options::{ClientLimits, Options, Reading};
 
 use asks::Asks;
 use connection::Phase;
+use pace::Pace;
 use room::Room;
 
 /// The client's machine.
@@ -66,6 +68,8 @@ pub struct Client {
     resume_token: Option<String>,
     user: Option<UserId>,
     heartbeat_ms: u64,
+    /// The moment of the last input, in monotonic microseconds.
+    now_us: u64,
     /// When the last frame came, in monotonic microseconds.
     heard_us: u64,
     /// When publishes were last checked for missing answers, in monotonic microseconds.
@@ -86,6 +90,7 @@ pub struct Client {
     /// What this connection owes an answer to.
     expected: BTreeMap<u32, Expected>,
     publishes_out: usize,
+    pace: Pace,
 
     hello_due: bool,
     heartbeat_due: bool,
@@ -136,6 +141,7 @@ impl Client {
     /// A client that wants to be connected: its first action is to dial.
     #[must_use]
     pub fn new(now: Now, options: Options, seed: Seed) -> Client {
+        let pace = Pace::new(options.limits.publishes_out_max);
         let mut client = Client {
             options,
             seed,
@@ -145,6 +151,7 @@ impl Client {
             resume_token: None,
             user: None,
             heartbeat_ms: 0,
+            now_us: now.mono_us,
             heard_us: now.mono_us,
             checked_us: now.mono_us,
             renew_us: None,
@@ -156,6 +163,7 @@ impl Client {
             last_ref: 0,
             expected: BTreeMap::new(),
             publishes_out: 0,
+            pace,
             hello_due: false,
             heartbeat_due: false,
             authenticate_due: false,

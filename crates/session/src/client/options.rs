@@ -106,18 +106,12 @@ impl Reading {
     /// With this many posts in a snapshot.
     #[must_use]
     pub fn recent(posts: u32) -> Reading {
-        Reading {
-            recent: posts,
-            ..Reading::default()
-        }
+        Reading { recent: posts, ..Reading::default() }
     }
 
     /// From a position that is held already.
     #[must_use]
     pub fn after(position: Position) -> Reading {
-        Reading {
-            after: Some(position),
-            ..Reading::default()
-        }
+        Reading { after: Some(position), ..Reading::default() }
     }
 }

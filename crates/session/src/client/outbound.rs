@@ -4,6 +4,7 @@
 use model::{ClientFrame, ClientSays, Hello, Subscribe};
 
 use super::connection::Phase;
+use super::pace::Rate;
 use super::{Client, Control, Expected};
 
 impl Client {
@@ -17,19 +18,14 @@ impl Client {
             return Some(self.frame(ClientSays::Hello(Box::new(hello)), Expected::Hello));
         }
         if std::mem::take(&mut self.heartbeat_due) {
-            return Some(ClientFrame {
-                r#ref: 0,
-                says: ClientSays::Heartbeat,
-            });
+            return Some(ClientFrame { r#ref: 0, says: ClientSays::Heartbeat });
         }
         if std::mem::take(&mut self.authenticate_due)
             && let Some(token) = self.options.token.clone()
         {
             return Some(self.frame(ClientSays::Authenticate { token }, Expected::Authenticate));
         }
-        self.next_control()
-            .or_else(|| self.next_ask())
-            .or_else(|| self.next_publish())
+        self.next_control().or_else(|| self.next_ask()).or_else(|| self.next_publish())
     }
 
     fn hello(&self) -> Hello {
@@ -54,31 +50,57 @@ impl Client {
         }
     }
 
+    /// The first control that the server's rates allow now. Those about rooms keep their order.
     fn next_control(&mut self) -> Option<ClientFrame> {
-        while let Some(control) = self.controls.pop_front() {
-            let frame = match control {
-                Control::Subscribe(room) => self.subscribe_frame(room),
-                Control::Unsubscribe(room) => {
-                    let says = ClientSays::Unsubscribe { room: room.clone() };
-                    Some(self.frame(says, Expected::Unsubscribe(room)))
-                }
-                Control::Mark(room) => self.rooms.get(&room).map(|r| r.mark).map(|seq| {
-                    let says = ClientSays::Mark {
-                        room: room.clone(),
-                        seq,
-                    };
-                    self.frame(says, Expected::Mark(room))
-                }),
-                Control::Signal(says) => Some(ClientFrame {
-                    r#ref: 0,
-                    says: *says,
-                }),
+        let mut at = 0;
+        let mut rooms_wait = false;
+        while let Some(control) = self.controls.get(at) {
+            let rate = match control {
+                Control::Subscribe(_) => Some(Rate::Subscribes),
+                Control::Unsubscribe(_) => None,
+                Control::Mark(_) => Some(Rate::Requests),
+                Control::Signal(_) => Some(Rate::Publishes),
             };
-            if frame.is_some() {
-                return frame;
+            let of_room = matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
+            if (of_room && rooms_wait) || !rate.is_none_or(|rate| self.admit(rate)) {
+                rooms_wait |= of_room;
+                at += 1;
+                continue;
+            }
+            let control = self.controls.remove(at)?;
+            if let Some(frame) = self.control_frame(control) {
+                return Some(frame);
             }
         }
         None
+    }
+
+    fn control_frame(&mut self, control: Control) -> Option<ClientFrame> {
+        match control {
+            Control::Subscribe(room) => self.subscribe_frame(room),
+            Control::Unsubscribe(room) => {
+                let says = ClientSays::Unsubscribe { room: room.clone() };
+                Some(self.frame(says, Expected::Unsubscribe(room)))
+            }
+            Control::Mark(name) => {
+                let room = self.rooms.get_mut(&name)?;
+                (room.mark_due, room.mark_out, room.mark_sent) = (false, true, room.mark);
+                let says = ClientSays::Mark { room: name.clone(), seq: room.mark };
+                Some(self.frame(says, Expected::Mark(name)))
+            }
+            Control::Signal(says) => Some(ClientFrame { r#ref: 0, says: *says }),
+        }
+    }
+
+    /// Whether the server's rates allow one more; if not, wakes when they do.
+    pub(super) fn admit(&mut self, rate: Rate) -> bool {
+        match self.pace.take(rate, self.now_us) {
+            Ok(()) => true,
+            Err(at_us) => {
+                self.wake_at(at_us);
+                false
+            }
+        }
     }
 
     /// Stated as late as possible, so that `after` is what is held now.
@@ -97,7 +119,8 @@ impl Client {
 
     /// Pages and summaries wait for the welcome: they are worth nothing if it does not come.
     fn next_ask(&mut self) -> Option<ClientFrame> {
-        if !matches!(self.phase, Phase::Up { .. }) {
+        let is_up = matches!(self.phase, Phase::Up { .. });
+        if !is_up || !self.asks.is_ready() || !self.admit(Rate::Requests) {
             return None;
         }
         let (ticket, says) = self.asks.send()?;

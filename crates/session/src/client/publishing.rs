@@ -4,6 +4,7 @@ use model::limits;
 use model::{ClientFrame, ClientSays, LogId, MessageId, Now, Position, Refusal, RoomName, Seq};
 
 use super::chain::Verdict;
+use super::pace::Rate;
 use super::{Client, Control, Event, Expected, NotPublished, Published, Reading, backoff};
 
 /// What rooms may take of a hello: the rest is for the token and for JSON's own signs.
@@ -18,34 +19,41 @@ const UNANSWERED_HEARTBEATS_MAX: u32 = 3;
 impl Client {
     /// The next publish, rooms in turn; never more out at a time than the server takes in a burst.
     pub(super) fn next_publish(&mut self) -> Option<ClientFrame> {
-        if self.publishes_out >= self.options.limits.publishes_out_max {
+        if self.publishes_out >= self.pace.window() {
             return None;
         }
-        while let Some(name) = self.to_publish.pop_front() {
-            let r#ref = self.next_ref();
-            let Some(room) = self.rooms.get_mut(&name) else {
-                continue;
-            };
-            room.listed = false;
-            if !room.may_publish() {
+        while let Some(name) = self.to_publish.front() {
+            if !self.rooms.get(name).is_some_and(|room| room.may_publish()) {
+                self.unlist();
                 continue;
             }
+            if !self.admit(Rate::Publishes) {
+                return None;
+            }
+            let name = self.unlist()?;
+            let r#ref = self.next_ref();
+            let room = self.rooms.get_mut(&name)?;
             let Some(publish) = room.chain.send(r#ref, &name, room.known.as_ref()) else {
                 continue;
             };
             if let Some(id) = publish.id.clone() {
-                self.expected
-                    .insert(r#ref, Expected::Publish(name.clone(), id));
+                self.expected.insert(r#ref, Expected::Publish(name.clone(), id));
             }
             self.publishes_out += 1;
             self.counters.publishes_sent += 1;
             self.list_to_publish(&name);
-            return Some(ClientFrame {
-                r#ref,
-                says: ClientSays::Publish(publish),
-            });
+            return Some(ClientFrame { r#ref, says: ClientSays::Publish(publish) });
         }
         None
+    }
+
+    /// Takes the first room off the list.
+    fn unlist(&mut self) -> Option<RoomName> {
+        let name = self.to_publish.pop_front()?;
+        if let Some(room) = self.rooms.get_mut(&name) {
+            room.listed = false;
+        }
+        Some(name)
     }
 
     /// Lists the room if it has something to send.
@@ -87,10 +95,7 @@ impl Client {
     }
 
     /// A publish stands in the log: its answer, or its own message, came first.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the fields of one answer, each of another type"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the fields of one answer, each of another type")]
     pub(super) fn acknowledge(
         &mut self,
         name: &RoomName,
@@ -104,22 +109,17 @@ impl Client {
             return;
         };
         if !log.is_none() {
-            room.learn(Position {
-                log: log.clone(),
-                seq,
-            });
+            room.learn(Position { log: log.clone(), seq });
         }
         let Some(item) = room.chain.acknowledge(id) else {
             return;
         };
         // The own message came first: its answer is not waited for any more.
-        if item
-            .out
-            .is_some_and(|r#ref| self.expected.remove(&r#ref).is_some())
-        {
+        if item.out.is_some_and(|r#ref| self.expected.remove(&r#ref).is_some()) {
             self.publishes_out -= 1;
         }
         self.unacknowledged -= 1;
+        self.pace.handle_acknowledged();
         self.events.push_back(Event::Published(Published {
             room: name.clone(),
             id: id.clone(),
@@ -147,6 +147,7 @@ impl Client {
         match room.chain.refuse(r#ref, id, &refusal) {
             Verdict::Stale => {}
             Verdict::Again => {
+                self.pace.handle_refused();
                 let retry_after_ms = refusal.retry_after_ms.unwrap_or(0);
                 let pause_ms = backoff::retry_ms(&mut self.seed, retry_after_ms, refusals);
                 if pause_ms > 0 {

@@ -48,6 +48,11 @@ pub(super) struct Room {
     presence: Option<u64>,
     /// The furthest that the application marked; repeated when the server lags behind it.
     pub(super) mark: Seq,
+    /// What was last sent as the mark.
+    pub(super) mark_sent: Seq,
+    /// Whether a mark waits to be sent, and whether one waits for its answer: one at a time.
+    pub(super) mark_due: bool,
+    pub(super) mark_out: bool,
     /// When a refused mark is sent again.
     pub(super) mark_again: Option<u64>,
     /// Unsubscribes on their way: until they are answered, the room's frames are of a former reading.
@@ -64,9 +69,7 @@ pub(super) struct Room {
 impl Room {
     /// What to state as `after`: nothing where the log's name is not known.
     pub(super) fn resume_from(&self) -> Option<Position> {
-        self.held
-            .clone()
-            .filter(|held| !held.log.is_none() || held.seq == 0)
+        self.held.clone().filter(|held| !held.log.is_none() || held.seq == 0)
     }
 
     /// Whether a publish may be sent now. Before the first `subscribed` of a room that is about to be
@@ -88,6 +91,7 @@ impl Room {
         self.presence = None;
         self.catching_up_to = None;
         self.mark_again = None;
+        (self.mark_due, self.mark_out) = (false, false);
         self.chain.lose_connection();
     }
 
@@ -117,10 +121,7 @@ impl Room {
             held.log = log.clone();
         }
         if held.log != *log {
-            return Err(format!(
-                "resumed in log {log}, although {} was held",
-                held.log
-            ));
+            return Err(format!("resumed in log {log}, although {} was held", held.log));
         }
         let held = held.clone();
         self.learn(held);
@@ -133,10 +134,7 @@ impl Room {
         if changed || head < self.mark {
             self.mark = 0;
         }
-        let position = Position {
-            log: log.clone(),
-            seq: head,
-        };
+        let position = Position { log: log.clone(), seq: head };
         self.held = Some(position.clone());
         self.known = Some(position);
     }
@@ -156,18 +154,12 @@ impl Room {
             return Ok(Place::Duplicate);
         }
         if message.seq != held.seq + 1 {
-            return Err(format!(
-                "entry {} came after entry {}",
-                message.seq, held.seq
-            ));
+            return Err(format!("entry {} came after entry {}", message.seq, held.seq));
         }
         match &message.log {
             Some(log) if held.log.is_none() => held.log = log.clone(),
             Some(log) if held.log != *log => {
-                return Err(format!(
-                    "entry {} is of log {log}, not {}",
-                    message.seq, held.log
-                ));
+                return Err(format!("entry {} is of log {log}, not {}", message.seq, held.log));
             }
             _ => {}
         }
@@ -192,9 +184,9 @@ impl Room {
     pub(super) fn handle_presence(&mut self, frame: &PresenceFrame) -> bool {
         let applies = match frame.change {
             PresenceChange::Full(_) => true,
-            PresenceChange::Delta { .. } => self
-                .presence
-                .is_some_and(|held| held.checked_add(1) == Some(frame.version)),
+            PresenceChange::Delta { .. } => {
+                self.presence.is_some_and(|held| held.checked_add(1) == Some(frame.version))
+            }
         };
         self.presence = applies.then_some(frame.version);
         applies && self.stage == Stage::Live
@@ -240,10 +232,7 @@ mod tests {
     }
 
     fn snapshot() -> Catchup {
-        Catchup::Snapshot(Snapshot {
-            reason: SnapshotReason::New,
-            page: Page::default(),
-        })
+        Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: Page::default() })
     }
 
     fn entry(seq: Seq) -> Message {
@@ -267,8 +256,7 @@ mod tests {
 
     fn at(head: Seq) -> Room {
         let mut room = Room::default();
-        room.handle_subscribed(&told(head, snapshot()), None)
-            .expect("a snapshot always fits");
+        room.handle_subscribed(&told(head, snapshot()), None).expect("a snapshot always fits");
         room
     }
 
@@ -279,17 +267,8 @@ mod tests {
         assert_eq!(room.handle_message(&entry(10)), Ok(Place::Duplicate));
         assert_eq!(room.handle_message(&entry(11)), Ok(Place::Next));
         assert_eq!(room.handle_message(&entry(11)), Ok(Place::Duplicate));
-        assert!(
-            room.handle_message(&entry(13)).is_err(),
-            "a hole is never accepted"
-        );
-        assert_eq!(
-            room.resume_from(),
-            Some(Position {
-                log: log(),
-                seq: 11
-            })
-        );
+        assert!(room.handle_message(&entry(13)).is_err(), "a hole is never accepted");
+        assert_eq!(room.resume_from(), Some(Position { log: log(), seq: 11 }));
     }
 
     #[test]
@@ -297,13 +276,7 @@ mod tests {
         let mut room = at(10);
         room.lose_connection();
         assert!(room.handle_message(&entry(11)).is_err());
-        assert_eq!(
-            room.resume_from(),
-            Some(Position {
-                log: log(),
-                seq: 10
-            })
-        );
+        assert_eq!(room.resume_from(), Some(Position { log: log(), seq: 10 }));
     }
 
     #[test]
@@ -312,21 +285,15 @@ mod tests {
         room.handle_truncated(900).expect("the room is read");
         assert!(room.handle_message(&entry(901)).is_err());
         assert_eq!(room.handle_message(&entry(900)), Ok(Place::Next));
-        room.handle_truncated(5)
-            .expect("what lies below is discarded only");
+        room.handle_truncated(5).expect("what lies below is discarded only");
         assert_eq!(room.handle_message(&entry(901)), Ok(Place::Next));
     }
 
     #[test]
     fn an_unborn_room_is_read_from_its_first_entry_which_names_the_log() {
         let mut room = Room::default();
-        let unborn = Subscription {
-            log: LogId::none(),
-            first: 0,
-            ..told(0, snapshot())
-        };
-        room.handle_subscribed(&unborn, None)
-            .expect("a snapshot always fits");
+        let unborn = Subscription { log: LogId::none(), first: 0, ..told(0, snapshot()) };
+        room.handle_subscribed(&unborn, None).expect("a snapshot always fits");
         assert_eq!(room.resume_from(), Some(Position::origin()));
         assert_eq!(room.handle_message(&entry(1)), Ok(Place::Next));
         assert_eq!(room.resume_from(), Some(Position { log: log(), seq: 1 }));
@@ -337,45 +304,28 @@ mod tests {
         let other = LogId::new("other").expect("valid");
         let mut room = at(10);
         room.mark = 9;
-        let resumed = Subscription {
-            log: other.clone(),
-            ..told(12, Catchup::Resumed { missed: 2 })
-        };
+        let resumed =
+            Subscription { log: other.clone(), ..told(12, Catchup::Resumed { missed: 2 }) };
         assert!(room.handle_subscribed(&resumed, None).is_err());
-        let replaced = Subscription {
-            log: other.clone(),
-            ..told(3, snapshot())
-        };
-        room.handle_subscribed(&replaced, None)
-            .expect("a snapshot always fits");
+        let replaced = Subscription { log: other.clone(), ..told(3, snapshot()) };
+        room.handle_subscribed(&replaced, None).expect("a snapshot always fits");
         assert_eq!(room.resume_from(), Some(Position { log: other, seq: 3 }));
-        assert_eq!(
-            room.mark, 0,
-            "a mark of the old log means nothing in the new one"
-        );
+        assert_eq!(room.mark, 0, "a mark of the old log means nothing in the new one");
     }
 
     #[test]
     fn a_delta_of_presence_applies_at_the_version_before_only() {
         let mut room = at(1);
-        room.handle_subscribed(&told(1, snapshot()), Some(9))
-            .expect("fits");
+        room.handle_subscribed(&told(1, snapshot()), Some(9)).expect("fits");
         let frame = |version, change| PresenceFrame {
             room: RoomName::new("r").expect("valid"),
             version,
             change,
         };
-        let delta = PresenceChange::Delta {
-            count: 1,
-            arrived: Vec::new(),
-            departed: Vec::new(),
-        };
+        let delta = PresenceChange::Delta { count: 1, arrived: Vec::new(), departed: Vec::new() };
         assert!(room.handle_presence(&frame(10, delta.clone())));
         assert!(!room.handle_presence(&frame(12, delta.clone())));
-        assert!(
-            !room.handle_presence(&frame(13, delta.clone())),
-            "waits for a full one"
-        );
+        assert!(!room.handle_presence(&frame(13, delta.clone())), "waits for a full one");
         assert!(room.handle_presence(&frame(14, PresenceChange::Full(Roster::default()))));
         assert!(room.handle_presence(&frame(15, delta)));
     }

@@ -13,26 +13,18 @@ impl Client {
         let phase_us = match self.phase {
             Phase::Over | Phase::AwaitingToken => return None,
             Phase::Dialing { until_us } | Phase::Waiting { until_us } => {
-                return Some(Now {
-                    mono_us: until_us,
-                    wall_ms: 0,
-                });
+                return Some(Now { mono_us: until_us, wall_ms: 0 });
             }
             Phase::Greeting { until_us } => Some(until_us),
             Phase::Up { .. } => self.silence_us(),
         };
-        let mono_us = [phase_us, self.renew_us, self.timer_us]
-            .into_iter()
-            .flatten()
-            .min()?;
-        Some(Now {
-            mono_us,
-            wall_ms: 0,
-        })
+        let mono_us = [phase_us, self.renew_us, self.timer_us].into_iter().flatten().min()?;
+        Some(Now { mono_us, wall_ms: 0 })
     }
 
     /// The time of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.now_us = now.mono_us;
         let due = |at_us: u64| at_us <= now.mono_us;
         match self.phase {
             Phase::Over | Phase::AwaitingToken => {}
@@ -80,6 +72,7 @@ impl Client {
             match room.mark_again {
                 Some(at) if at <= now.mono_us => {
                     room.mark_again = None;
+                    room.mark_due = true;
                     self.controls.push_back(Control::Mark(name.clone()));
                 }
                 Some(at) => later(at),

@@ -24,11 +24,7 @@ impl Client {
     /// [`WishError`], when as many rooms are read as may be.
     pub fn subscribe(&mut self, name: &RoomName, reading: Reading) -> Result<(), WishError> {
         self.check_open()?;
-        let read = self
-            .rooms
-            .values()
-            .filter(|room| room.wish.is_some())
-            .count();
+        let read = self.rooms.values().filter(|room| room.wish.is_some()).count();
         let connected = self.is_connected();
         let limits = &self.options.limits;
         let (rooms_max, waiting_max) = (limits.rooms_max, self.waiting_max());
@@ -76,11 +72,7 @@ impl Client {
             self.controls.push_back(Control::Unsubscribe(name.clone()));
         } else {
             let why = Unsubscribed::new(UnsubscribedCode::Left);
-            self.events.push_back(Event::Unsubscribed {
-                room: name.clone(),
-                why,
-                again: false,
-            });
+            self.events.push_back(Event::Unsubscribed { room: name.clone(), why, again: false });
         }
         // Publishes that waited for a position wait no more.
         self.list_to_publish(name);
@@ -102,11 +94,7 @@ impl Client {
             return Err(WishError::Full);
         }
         let id = MessageId::new(&self.seed.letters(ID_LENGTH)).expect("26 letters are an id");
-        self.rooms
-            .entry(name.clone())
-            .or_default()
-            .chain
-            .push(id.clone(), content);
+        self.rooms.entry(name.clone()).or_default().chain.push(id.clone(), content);
         self.unacknowledged += 1;
         self.list_to_publish(name);
         Ok(id)
@@ -127,11 +115,7 @@ impl Client {
         if self.waiting() >= self.waiting_max() {
             return Err(WishError::Full);
         }
-        let says = ClientSays::Signal {
-            room: name.clone(),
-            kind: kind.to_owned(),
-            data,
-        };
+        let says = ClientSays::Signal { room: name.clone(), kind: kind.to_owned(), data };
         self.controls.push_back(Control::Signal(Box::new(says)));
         Ok(())
     }
@@ -150,7 +134,9 @@ impl Client {
             return Ok(());
         };
         room.mark = seq;
-        if connected && room.stage == Stage::Live {
+        let waits = room.mark_due || room.mark_out || room.mark_again.is_some();
+        if connected && room.stage == Stage::Live && !waits {
+            room.mark_due = true;
             self.controls.push_back(Control::Mark(name.clone()));
         }
         Ok(())
@@ -161,10 +147,7 @@ impl Client {
     /// # Errors
     /// [`WishError`], when too many requests have no answer.
     pub fn history(&mut self, name: &RoomName, ask: HistoryAsk) -> Result<Ticket, WishError> {
-        self.ask(ClientSays::History {
-            room: name.clone(),
-            ask,
-        })
+        self.ask(ClientSays::History { room: name.clone(), ask })
     }
 
     /// Many rooms at a glance.

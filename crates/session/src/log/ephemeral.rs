@@ -27,11 +27,7 @@ impl Shared {
     /// A push that nobody has read yet.
     #[must_use]
     pub fn new(frame: ServerFrame) -> Shared {
-        Shared {
-            frame,
-            json: OnceLock::new(),
-            proto: OnceLock::new(),
-        }
+        Shared { frame, json: OnceLock::new(), proto: OnceLock::new() }
     }
 
     /// What it says.
@@ -67,14 +63,12 @@ impl Shared {
         let user = |u: &User| USER_BYTES + u.name.len() + u.data.len();
         USER_BYTES
             + match &self.frame.says {
-                Says::Signal {
-                    from, kind, data, ..
-                } => user(from) + kind.len() + data.len(),
+                Says::Signal { from, kind, data, .. } => user(from) + kind.len() + data.len(),
                 Says::Presence(frame) => match &frame.change {
                     model::PresenceChange::Full(roster) => roster.users.iter().map(user).sum(),
-                    model::PresenceChange::Delta {
-                        arrived, departed, ..
-                    } => arrived.iter().map(user).sum::<usize>() + departed.len() * USER_BYTES,
+                    model::PresenceChange::Delta { arrived, departed, .. } => {
+                        arrived.iter().map(user).sum::<usize>() + departed.len() * USER_BYTES
+                    }
                 },
                 _ => 0,
             }
@@ -125,22 +119,10 @@ mod tests {
 
     fn signal(bytes: usize) -> Arc<Shared> {
         let id = UserId::new("ann").unwrap();
-        let from = User {
-            id,
-            name: "Ann".into(),
-            data: Bytes::new(),
-        };
-        let (room, kind, data) = (
-            RoomName::new("r").unwrap(),
-            "typing".into(),
-            vec![0; bytes].into(),
-        );
-        let says = Says::Signal {
-            room,
-            from,
-            kind,
-            data,
-        };
+        let from = User { id, name: "Ann".into(), data: Bytes::new() };
+        let (room, kind, data) =
+            (RoomName::new("r").unwrap(), "typing".into(), vec![0; bytes].into());
+        let says = Says::Signal { room, from, kind, data };
         Arc::new(Shared::new(ServerFrame { r#ref: 0, says }))
     }
 

@@ -84,52 +84,24 @@ impl Feed {
     #[must_use]
     pub fn share(room: &RoomName, fed: Fed, frames: &dyn Frames) -> Feed {
         match fed {
-            Fed::Watching {
-                watch,
-                fence,
-                info,
-                presence,
-            } => Feed::Watching {
-                watch,
-                fence,
-                info,
-                presence: presence.map(Arc::new),
-            },
-            Fed::Entries {
-                watch,
-                log,
-                entries,
-            } => Feed::Entries {
-                watch,
-                log,
-                frames: Frame::share(&entries, frames),
-            },
-            Fed::Erased { watch, entries } => Feed::Erased {
-                watch,
-                frames: Frame::share(&entries, frames),
-            },
+            Fed::Watching { watch, fence, info, presence } => {
+                Feed::Watching { watch, fence, info, presence: presence.map(Arc::new) }
+            }
+            Fed::Entries { watch, log, entries } => {
+                Feed::Entries { watch, log, frames: Frame::share(&entries, frames) }
+            }
+            Fed::Erased { watch, entries } => {
+                Feed::Erased { watch, frames: Frame::share(&entries, frames) }
+            }
             Fed::Trimmed { watch, first } => Feed::Trimmed { watch, first },
-            Fed::Signal {
-                watch,
-                from,
-                kind,
-                data,
-            } => {
-                let says = Says::Signal {
-                    room: room.clone(),
-                    from,
-                    kind,
-                    data,
-                };
+            Fed::Signal { watch, from, kind, data } => {
+                let says = Says::Signal { room: room.clone(), from, kind, data };
                 Feed::Signal {
                     watch,
                     signal: Arc::new(Shared::new(ServerFrame { r#ref: 0, says })),
                 }
             }
-            Fed::Presence { watch, change } => Feed::Presence {
-                watch,
-                change: Arc::new(change),
-            },
+            Fed::Presence { watch, change } => Feed::Presence { watch, change: Arc::new(change) },
             Fed::Marked { watch, user, mark } => Feed::Marked { watch, user, mark },
             Fed::Unwatched { watch, why } => Feed::Unwatched { watch, why },
         }

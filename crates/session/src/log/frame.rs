@@ -82,10 +82,7 @@ impl Frame {
         let payload = if message.ends_with(&entry.payload) {
             Payload::Suffix(message)
         } else {
-            Payload::Apart {
-                message,
-                payload: Bytes::copy_from_slice(&entry.payload),
-            }
+            Payload::Apart { message, payload: Bytes::copy_from_slice(&entry.payload) }
         };
         Frame {
             seq: entry.seq,
@@ -100,10 +97,7 @@ impl Frame {
     /// Frames entries for all shards of an edge.
     #[must_use]
     pub fn share(entries: &[Entry], frames: &dyn Frames) -> Arc<[Arc<Frame>]> {
-        entries
-            .iter()
-            .map(|entry| Arc::new(Frame::new(entry, frames)))
-            .collect()
+        entries.iter().map(|entry| Arc::new(Frame::new(entry, frames))).collect()
     }
 
     /// The encoded `Message`.
@@ -121,9 +115,9 @@ impl Frame {
     #[must_use]
     pub fn message(&self, encoding: Encoding, frames: &dyn Frames) -> &Bytes {
         match (encoding, &self.payload) {
-            (Encoding::Json, _) => self
-                .json
-                .get_or_init(|| frames.entry(Encoding::Json, &self.payload())),
+            (Encoding::Json, _) => {
+                self.json.get_or_init(|| frames.entry(Encoding::Json, &self.payload()))
+            }
             (Encoding::Proto, Payload::Suffix(message) | Payload::Apart { message, .. }) => message,
         }
     }
@@ -160,11 +154,7 @@ impl<F: Frames> Counted<F> {
     /// Counts what goes to `inner`.
     #[must_use]
     pub fn new(inner: F) -> Counted<F> {
-        Counted {
-            inner,
-            json: AtomicU64::new(0),
-            proto: AtomicU64::new(0),
-        }
+        Counted { inner, json: AtomicU64::new(0), proto: AtomicU64::new(0) }
     }
 
     /// Entries encoded so far in `encoding`.
@@ -220,12 +210,7 @@ pub(super) mod tests {
     /// A post with a payload of so many bytes.
     pub(in crate::log) fn frame(seq: Seq, bytes: usize) -> Arc<Frame> {
         let payload = Bytes::from(vec![7; bytes]);
-        let entry = Entry {
-            seq,
-            ordinal: seq,
-            kind: ContentKind::Post,
-            payload,
-        };
+        let entry = Entry { seq, ordinal: seq, kind: ContentKind::Post, payload };
         Arc::new(Frame::new(&entry, &Plain { is_suffix: true }))
     }
 
@@ -234,12 +219,7 @@ pub(super) mod tests {
         for is_suffix in [true, false] {
             let frames = Plain { is_suffix };
             let payload = Bytes::from_static(b"payload");
-            let entry = Entry {
-                seq: 1,
-                ordinal: 1,
-                kind: ContentKind::Post,
-                payload,
-            };
+            let entry = Entry { seq: 1, ordinal: 1, kind: ContentKind::Post, payload };
             let frame = Frame::new(&entry, &frames);
             assert_eq!(frame.payload(), entry.payload);
             assert_eq!(matches!(frame.payload, Payload::Suffix(_)), is_suffix);
@@ -250,29 +230,16 @@ pub(super) mod tests {
     fn grpc_takes_the_websocket_message_without_its_header() {
         let counted = Counted::new(Plain { is_suffix: true });
         let payload = Bytes::from_static(b"payload");
-        let entry = Entry {
-            seq: 1,
-            ordinal: 1,
-            kind: ContentKind::Post,
-            payload,
-        };
+        let entry = Entry { seq: 1, ordinal: 1, kind: ContentKind::Post, payload };
         let frame = Frame::new(&entry, &counted);
         let whole = frame.bytes(WireKind::WebSocketProto, &counted);
         assert_eq!(frame.bytes(WireKind::Grpc, &counted), &whole[2..]);
         let _ = frame.bytes(WireKind::WebSocketJson, &counted);
         let _ = frame.bytes(WireKind::WebSocketJson, &counted);
-        assert_eq!(
-            (
-                counted.encodes(Encoding::Json),
-                counted.encodes(Encoding::Proto)
-            ),
-            (1, 1)
-        );
-        for (header, bytes) in [
-            (2, &[0x82, 125][..]),
-            (4, &[0x82, 126, 0, 200]),
-            (10, &[0x82, 127]),
-        ] {
+        assert_eq!((counted.encodes(Encoding::Json), counted.encodes(Encoding::Proto)), (1, 1));
+        for (header, bytes) in
+            [(2, &[0x82, 125][..]), (4, &[0x82, 126, 0, 200]), (10, &[0x82, 127])]
+        {
             assert_eq!(websocket_header_bytes(bytes), header);
         }
     }

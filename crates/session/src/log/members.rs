@@ -19,19 +19,16 @@ pub(crate) struct Member {
 
 impl Member {
     pub(crate) fn new(session: SessionKey, slot: u16, user: &UserId) -> Member {
-        Member {
-            session,
-            slot,
-            tag: tag(user),
-        }
+        Member { session, slot, tag: tag(user) }
     }
 }
 
 /// Sixteen bits of FNV-1a.
 fn tag(user: &UserId) -> u16 {
-    let hash = user.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = user
+        .as_str()
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash ^ (hash >> 16)) as u16
 }
 
@@ -75,10 +72,7 @@ impl Members {
     }
 
     pub(crate) fn get(&self, place: u32) -> Option<Member> {
-        self.places
-            .get(place as usize)
-            .copied()
-            .filter(|member| member.session != VACANT)
+        self.places.get(place as usize).copied().filter(|member| member.session != VACANT)
     }
 
     /// There is news for everybody: the walk goes round once more from where it stands.
@@ -105,10 +99,7 @@ impl Members {
     /// The members that may be this user's.
     pub(crate) fn of_user(&self, user: &UserId) -> impl Iterator<Item = Member> {
         let tag = tag(user);
-        self.places
-            .iter()
-            .copied()
-            .filter(move |m| m.tag == tag && m.session != VACANT)
+        self.places.iter().copied().filter(move |m| m.tag == tag && m.session != VACANT)
     }
 }
 
@@ -121,9 +112,7 @@ mod tests {
     }
 
     fn walk(members: &mut Members) -> Vec<u32> {
-        std::iter::from_fn(|| members.walk())
-            .map(|m| m.session.0)
-            .collect()
+        std::iter::from_fn(|| members.walk()).map(|m| m.session.0).collect()
     }
 
     #[test]

@@ -28,8 +28,8 @@
 //! for another shard answers `Watch` with a `Watching` of its own making (the room as of the
 //! entries that follow). A lane shares a segment's read between the shards that ask at the same
 //! time (`Frame::share`, once) unless an `Erased` of the room passed since the read began, and keeps
-//! none: it could hold what was erased since. A segment comes whole, from its first kept entry to
-//! its last or the head; each answer carries the [`Segment`] that was asked, question number included.
+//! none: it could hold what was erased since. A segment may be cut after any entry; each answer
+//! carries the [`Segment`] that was asked, question number included.
 //!
 //! # Invariants
 //! - A tail is dense: head + 1 is appended, lower is dropped, higher is ignored and counted.
@@ -177,8 +177,7 @@ impl Logs {
     /// Sessions here that read `room`, its summary included.
     #[must_use]
     pub fn members(&self, room: &RoomName) -> usize {
-        self.key(room)
-            .map_or(0, |key| self.room(key).members.count())
+        self.key(room).map_or(0, |key| self.room(key).members.count())
     }
 
     /// Bytes of segments that are kept.
@@ -198,12 +197,7 @@ impl Logs {
         let Some(key) = self.key(name) else { return };
         let standing = self.room(key).watch;
         match feed {
-            Feed::Watching {
-                watch,
-                info,
-                presence,
-                ..
-            } => {
+            Feed::Watching { watch, info, presence, .. } => {
                 if standing.is_none_or(|standing| standing <= *watch) {
                     self.watched(key, *watch, info);
                     if let Some(roster) = presence {
@@ -246,34 +240,27 @@ impl Logs {
         let Some(key) = self.key(&segment.room) else {
             return;
         };
-        let Some(head) = self.shelf.asked(key, segment.number, segment.question) else {
+        if !self.shelf.expects(key, segment.number, segment.question) {
             return;
-        };
+        }
         let first = match &result {
-            Ok(frames) => frames.first().map(|frame| frame.seq),
-            Err(SegmentFault::Trimmed { first }) => Some(*first),
-            Err(SegmentFault::LogChanged | SegmentFault::Unavailable) => None,
+            Ok(frames) if is_part(segment, frames) => frames.first().map(|frame| frame.seq),
+            Err(SegmentFault::Trimmed { first }) => Some(*first).filter(|f| *f > segment.first()),
+            Ok(_) | Err(SegmentFault::LogChanged | SegmentFault::Unavailable) => None,
         };
-        let serves = match &result {
-            Ok(frames) => is_whole(segment, head, frames),
-            Err(_) => first.is_some_and(|first| first > segment.first()),
+        let Some(first) = first else {
+            self.counters.fetch_faults += 1;
+            return self.shelf.fail(now, key, segment.number);
         };
         // What is missing at the segment's start was trimmed, whether or not the owner says so.
-        if let Some(first) = first.filter(|first| serves && *first > segment.first()) {
+        if first > segment.first() {
             self.trim(key, first);
         }
-        if let Ok(frames) = result.as_ref()
-            && serves
-        {
+        if let Ok(frames) = &result {
             self.shelf.insert(now, key, segment.number, frames);
         }
-        if serves {
-            for place in self.shelf.settle(key, segment.number) {
-                self.look(key, place);
-            }
-        } else {
-            self.counters.fetch_faults += 1;
-            self.shelf.fail(now, key, segment.number);
+        for place in self.shelf.settle(key, segment.number) {
+            self.look(key, place);
         }
     }
 
@@ -296,10 +283,7 @@ impl Logs {
     pub fn poll_timeout(&self) -> Option<Now> {
         let summary = self.glances_due.first().map(|(due_ms, _)| *due_ms);
         let due_ms = self.shelf.poll_timeout().into_iter().chain(summary).min()?;
-        Some(Now {
-            mono_us: due_ms * 1_000,
-            wall_ms: 0,
-        })
+        Some(Now { mono_us: due_ms * 1_000, wall_ms: 0 })
     }
 
     /// The next thing to ask of a lane.
@@ -354,9 +338,7 @@ impl Logs {
         if room.incarnation() == before {
             // What is under way was perhaps read before an erasure that nobody told us of.
             let under_way = self.shelf.forget_held(key);
-            under_way
-                .into_iter()
-                .for_each(|number| self.fetch(key, number));
+            under_way.into_iter().for_each(|number| self.fetch(key, number));
         } else {
             // Who waited for a segment of the old log finds out on the walk.
             self.shelf.forget(key);
@@ -390,16 +372,9 @@ impl Logs {
 
     fn erase(&mut self, now: Now, key: RoomKey, tombstones: &[Arc<Frame>]) {
         let room = self.room_mut(key);
-        tombstones
-            .iter()
-            .for_each(|tombstone| room.erase(tombstone));
-        let summary_changed = room
-            .glance
-            .as_mut()
-            .is_some_and(|glance| glance.erase(tombstones));
-        tombstones
-            .iter()
-            .for_each(|tombstone| self.shelf.erase(key, tombstone));
+        tombstones.iter().for_each(|tombstone| room.erase(tombstone));
+        let summary_changed = room.glance.as_mut().is_some_and(|glance| glance.erase(tombstones));
+        tombstones.iter().for_each(|tombstone| self.shelf.erase(key, tombstone));
         if summary_changed {
             self.schedule_summary(now, key);
         }
@@ -453,14 +428,15 @@ impl Logs {
     }
 
     fn fetch(&mut self, key: RoomKey, number: u64) {
-        let room = self.room(key);
-        let (name, log, head) = (room.name.clone(), room.log().clone(), room.head());
-        let question = self.shelf.ask(key, number, head);
+        let (from, question) = self.shelf.ask(key, number);
+        let name = self.room(key).name.clone();
+        let log = self.room(key).log().clone();
         self.counters.fetches += 1;
         self.requests.push_back(Request::Fetch(Segment {
             room: name,
             log,
             number,
+            from,
             question,
         }));
     }
@@ -483,21 +459,13 @@ impl Logs {
 }
 
 fn news(member: Member, room: RoomKey, marked: Option<(UserId, Mark)>) -> News {
-    News {
-        session: member.session,
-        slot: member.slot,
-        room,
-        marked,
-    }
+    News { session: member.session, slot: member.slot, room, marked }
 }
 
-/// Whether a segment holds what it should: entries up to its end, or to the head of when it was asked
-/// for, dense.
-fn is_whole(segment: &Segment, head: Seq, frames: &[Arc<Frame>]) -> bool {
-    let (Some(first), Some(last)) = (frames.first(), frames.last()) else {
-        return false;
-    };
+/// Whether what came is of the segment: some entries of it, dense.
+fn is_part(segment: &Segment, frames: &[Arc<Frame>]) -> bool {
+    let wanted = segment.first()..=segment.last();
     frames.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq)
-        && (segment.first()..=segment.last()).contains(&first.seq)
-        && (segment.last().min(head)..=segment.last()).contains(&last.seq)
+        && frames.first().is_some_and(|first| wanted.contains(&first.seq))
+        && frames.last().is_some_and(|last| wanted.contains(&last.seq))
 }

@@ -32,14 +32,7 @@ impl Presence {
             (_, PresenceChange::Full(roster)) => self.replace(roster.clone(), list_max)?,
             // A delta without a base says nothing that could be shown; a full one will follow.
             (None, PresenceChange::Delta { .. }) => return None,
-            (
-                Some(held),
-                PresenceChange::Delta {
-                    count,
-                    arrived,
-                    departed,
-                },
-            ) => {
+            (Some(held), PresenceChange::Delta { count, arrived, departed }) => {
                 let was_listed = is_listed(held);
                 apply_delta(held, *count, arrived, departed, list_max);
                 match was_listed && is_listed(held) {
@@ -50,15 +43,8 @@ impl Presence {
         };
         self.version += 1;
         self.full = None;
-        let frame = PresenceFrame {
-            room: room.clone(),
-            version: self.version,
-            change: pushed,
-        };
-        Some(Arc::new(Shared::new(ServerFrame {
-            r#ref: 0,
-            says: Says::Presence(frame),
-        })))
+        let frame = PresenceFrame { room: room.clone(), version: self.version, change: pushed };
+        Some(Arc::new(Shared::new(ServerFrame { r#ref: 0, says: Says::Presence(frame) })))
     }
 
     /// Everybody, for somebody who missed changes.
@@ -66,15 +52,8 @@ impl Presence {
         let roster = self.roster.as_ref()?;
         let full = self.full.get_or_insert_with(|| {
             let change = PresenceChange::Full(roster.clone());
-            let frame = PresenceFrame {
-                room: room.clone(),
-                version: self.version,
-                change,
-            };
-            Arc::new(Shared::new(ServerFrame {
-                r#ref: 0,
-                says: Says::Presence(frame),
-            }))
+            let frame = PresenceFrame { room: room.clone(), version: self.version, change };
+            Arc::new(Shared::new(ServerFrame { r#ref: 0, says: Says::Presence(frame) }))
         });
         Some(Arc::clone(full))
     }
@@ -124,10 +103,8 @@ fn apply_delta(
 fn difference(old: &Roster, new: &Roster) -> PresenceChange {
     let find =
         |roster: &Roster, user: &User| roster.users.binary_search_by(|u| u.id.cmp(&user.id)).ok();
-    let arrived = new
-        .users
-        .iter()
-        .filter(|user| find(old, user).is_none_or(|at| old.users[at] != **user));
+    let arrived =
+        new.users.iter().filter(|user| find(old, user).is_none_or(|at| old.users[at] != **user));
     let departed = old.users.iter().filter(|user| find(new, user).is_none());
     PresenceChange::Delta {
         count: new.count,
@@ -142,18 +119,11 @@ mod tests {
     use model::UserId;
 
     fn user(id: &str) -> User {
-        User {
-            id: UserId::new(id).unwrap(),
-            name: id.to_uppercase(),
-            data: bytes::Bytes::new(),
-        }
+        User { id: UserId::new(id).unwrap(), name: id.to_uppercase(), data: bytes::Bytes::new() }
     }
 
     fn roster(ids: &[&str]) -> Roster {
-        Roster {
-            count: ids.len() as u64,
-            users: ids.iter().map(|id| user(id)).collect(),
-        }
+        Roster { count: ids.len() as u64, users: ids.iter().map(|id| user(id)).collect() }
     }
 
     fn pushed(frame: &Shared) -> &PresenceFrame {
@@ -168,31 +138,18 @@ mod tests {
         let room = RoomName::new("r").unwrap();
         let mut presence = Presence::default();
         let first = presence.apply(&room, &PresenceChange::Full(roster(&["ann", "bob"])), 100);
-        assert!(matches!(
-            pushed(&first.unwrap()).change,
-            PresenceChange::Full(_)
-        ));
+        assert!(matches!(pushed(&first.unwrap()).change, PresenceChange::Full(_)));
         assert!(
-            presence
-                .apply(&room, &PresenceChange::Full(roster(&["bob", "ann"])), 100)
-                .is_none()
+            presence.apply(&room, &PresenceChange::Full(roster(&["bob", "ann"])), 100).is_none()
         );
-        let next = presence
-            .apply(&room, &PresenceChange::Full(roster(&["bob", "cid"])), 100)
-            .unwrap();
+        let next =
+            presence.apply(&room, &PresenceChange::Full(roster(&["bob", "cid"])), 100).unwrap();
         let want = PresenceChange::Delta {
             count: 2,
             arrived: vec![user("cid")],
             departed: vec![UserId::new("ann").unwrap()],
         };
-        assert_eq!(
-            pushed(&next),
-            &PresenceFrame {
-                room,
-                version: 2,
-                change: want
-            }
-        );
+        assert_eq!(pushed(&next), &PresenceFrame { room, version: 2, change: want });
     }
 
     #[test]
@@ -200,16 +157,10 @@ mod tests {
         let room = RoomName::new("r").unwrap();
         let mut presence = Presence::default();
         presence.apply(&room, &PresenceChange::Full(roster(&["ann", "bob"])), 2);
-        let delta = PresenceChange::Delta {
-            count: 3,
-            arrived: vec![user("cid")],
-            departed: vec![],
-        };
+        let delta =
+            PresenceChange::Delta { count: 3, arrived: vec![user("cid")], departed: vec![] };
         let frame = presence.apply(&room, &delta, 2).unwrap();
-        let counted = PresenceChange::Full(Roster {
-            count: 3,
-            users: vec![],
-        });
+        let counted = PresenceChange::Full(Roster { count: 3, users: vec![] });
         assert_eq!(pushed(&frame).change, counted);
         assert_eq!(pushed(&presence.full(&room).unwrap()).version, 2);
     }

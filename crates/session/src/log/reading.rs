@@ -29,15 +29,11 @@ impl Logs {
 
     /// A member's room.
     pub(crate) fn room(&self, key: RoomKey) -> &RoomLog {
-        self.rooms[key.0 as usize]
-            .as_ref()
-            .expect("a room is kept while it has members")
+        self.rooms[key.0 as usize].as_ref().expect("a room is kept while it has members")
     }
 
     pub(super) fn room_mut(&mut self, key: RoomKey) -> &mut RoomLog {
-        self.rooms[key.0 as usize]
-            .as_mut()
-            .expect("a room is kept while it has members")
+        self.rooms[key.0 as usize].as_mut().expect("a room is kept while it has members")
     }
 
     /// A session reads this room from now on.
@@ -84,9 +80,7 @@ impl Logs {
 
     /// An entry that is in memory.
     pub(crate) fn entry(&self, key: RoomKey, seq: Seq) -> Option<&Arc<Frame>> {
-        self.room(key)
-            .tail_get(seq)
-            .or_else(|| self.shelf.get(key, seq))
+        self.room(key).tail_get(seq).or_else(|| self.shelf.get(key, seq))
     }
 
     /// A member reads on at `seq`: whether that is in memory. If not, it is fetched, and the member
@@ -126,10 +120,7 @@ impl Logs {
 
     /// Whether this member has to ask for the summary, on behalf of all who read it.
     pub(crate) fn take_stale_summary(&mut self, key: RoomKey) -> bool {
-        self.room_mut(key)
-            .glance
-            .as_mut()
-            .is_some_and(|glance| glance.take_stale())
+        self.room_mut(key).glance.as_mut().is_some_and(|glance| glance.take_stale())
     }
 }
 
@@ -147,8 +138,7 @@ impl Logs {
             }
         };
         self.by_name.insert(name.clone(), key);
-        self.requests
-            .push_back(Request::Watch { room: name.clone() });
+        self.requests.push_back(Request::Watch { room: name.clone() });
         key
     }
 
@@ -160,8 +150,7 @@ impl Logs {
         // A room whose watch the owner ended has left the index; its name may be another's by now.
         if room.ended.is_none() {
             self.by_name.remove(&room.name);
-            self.requests
-                .push_back(Request::Unwatch { room: room.name });
+            self.requests.push_back(Request::Unwatch { room: room.name });
         }
         self.vacant.push(key);
     }

@@ -20,7 +20,8 @@ const RETRY_MS: u64 = 100;
 const RETRY_MS_MAX: u64 = 5_000;
 
 /// A segment to be fetched from the room's owner: entries `first()..=last()` of one log, as far as
-/// they are committed and kept.
+/// they are committed and kept. An answer may be cut after any entry but must have one: the rest is
+/// asked for when a reader comes to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Segment {
     /// The room.
@@ -29,15 +30,17 @@ pub struct Segment {
     pub log: LogId,
     /// Which: entry `seq` lies in segment `seq / SEGMENT_ENTRIES`.
     pub number: u64,
+    /// The first entry that is wanted: the segment's own first, or what an answer was cut at.
+    pub from: Seq,
     /// Which question this is: what was read for an older one may hold what was erased since.
     pub question: u64,
 }
 
 impl Segment {
-    /// Its first entry (entry 0 does not exist).
+    /// The first entry that is wanted.
     #[must_use]
     pub fn first(&self) -> Seq {
-        (self.number * SEGMENT_ENTRIES).max(1)
+        self.from
     }
 
     /// Its last entry.
@@ -71,6 +74,13 @@ struct Held {
     used_ms: u64,
 }
 
+impl Held {
+    /// The entry behind the last that is here.
+    fn next(&self) -> Seq {
+        self.frames.last().map_or(0, |frame| frame.seq + 1)
+    }
+}
+
 /// A segment on its way.
 #[derive(Debug, Default)]
 struct Wanted {
@@ -79,8 +89,7 @@ struct Wanted {
     /// Tombstones that came while it was under way: what was read may be older than they.
     erased: Vec<Arc<Frame>>,
     question: u64,
-    /// The room's head when it was asked for: what comes must reach that far.
-    head: Seq,
+    from: Seq,
     failures: u32,
     /// When it is to be asked for again; `None` while it is asked for.
     retry_ms: Option<u64>,
@@ -120,39 +129,38 @@ impl Shelf {
         }
     }
 
-    /// A member waits for the segment of `seq`; `true` if it has to be asked for now.
+    /// A member waits for `seq`; `true` if its segment has to be asked for now.
     pub(super) fn want(&mut self, room: RoomKey, seq: Seq, member: u32) -> bool {
         let place = (room, seq / SEGMENT_ENTRIES);
         let is_new = !self.wanted.contains_key(&place);
+        let goes_on = self.held.get(&place).is_some_and(|held| held.next() == seq);
         let wanted = self.wanted.entry(place).or_default();
+        if is_new {
+            wanted.from = if goes_on { seq } else { start_of(place.1) };
+        }
         if !wanted.waiting.contains(&member) {
             wanted.waiting.push(member);
         }
         is_new
     }
 
-    /// The segment is asked for, now that the room's head is `head`; answers the question's number.
-    pub(super) fn ask(&mut self, room: RoomKey, number: u64, head: Seq) -> u64 {
+    /// The segment is asked for: from which entry, and under which number.
+    pub(super) fn ask(&mut self, room: RoomKey, number: u64) -> (Seq, u64) {
         self.questions += 1;
-        if let Some(wanted) = self.wanted.get_mut(&(room, number)) {
-            wanted.head = head;
-            wanted.question = self.questions;
-        }
-        self.questions
+        let wanted = self.wanted.entry((room, number)).or_default();
+        wanted.question = self.questions;
+        (wanted.from.max(start_of(number)), wanted.question)
     }
 
-    /// The head as of this question; `None` if its answer is not waited for (any more).
-    pub(super) fn asked(&self, room: RoomKey, number: u64, question: u64) -> Option<Seq> {
-        let wanted = self.wanted.get(&(room, number))?;
-        (wanted.question == question && wanted.retry_ms.is_none()).then_some(wanted.head)
+    /// Whether the answer to this question is waited for.
+    pub(super) fn expects(&self, room: RoomKey, number: u64, question: u64) -> bool {
+        let wanted = self.wanted.get(&(room, number));
+        wanted.is_some_and(|wanted| wanted.question == question && wanted.retry_ms.is_none())
     }
 
     /// The fetch is over: who waited for it.
     pub(super) fn settle(&mut self, room: RoomKey, number: u64) -> Vec<u32> {
-        self.wanted
-            .remove(&(room, number))
-            .map(|wanted| wanted.waiting)
-            .unwrap_or_default()
+        self.wanted.remove(&(room, number)).map(|wanted| wanted.waiting).unwrap_or_default()
     }
 
     /// The fetch is to be repeated after a pause; the waiting go on waiting.
@@ -164,30 +172,22 @@ impl Shelf {
         }
     }
 
-    /// Keeps a segment that came, with what was erased meanwhile.
-    pub(super) fn insert(&mut self, now: Now, room: RoomKey, number: u64, frames: &[Arc<Frame>]) {
+    /// Keeps a segment that came, behind what was here of it, with what was erased meanwhile.
+    pub(super) fn insert(&mut self, now: Now, room: RoomKey, number: u64, came: &[Arc<Frame>]) {
         let place = (room, number);
-        self.remove(place);
-        let mut frames = frames.to_vec();
+        let first = came.first().map(|frame| frame.seq);
+        let before = self.remove(place).filter(|held| Some(held.next()) == first);
+        let mut frames = before.map(|held| held.frames).unwrap_or_default();
+        frames.extend_from_slice(came);
         if let Some(wanted) = self.wanted.get(&place) {
-            wanted
-                .erased
-                .iter()
-                .for_each(|tombstone| _ = replace(&mut frames, tombstone));
+            wanted.erased.iter().for_each(|tombstone| _ = replace(&mut frames, tombstone));
         }
         let bytes = frames.iter().map(|frame| frame.weight()).sum();
         self.uses += 1;
         self.bytes += bytes;
         self.by_use.insert(self.uses, place);
-        self.held.insert(
-            place,
-            Held {
-                frames,
-                bytes,
-                used: self.uses,
-                used_ms: now.mono_us / 1_000,
-            },
-        );
+        self.held
+            .insert(place, Held { frames, bytes, used: self.uses, used_ms: now.mono_us / 1_000 });
         while self.bytes > SHELF_BYTES_MAX && self.held.len() > 1 {
             let Some((_, oldest)) = self.by_use.first_key_value() else {
                 break;
@@ -219,17 +219,18 @@ impl Shelf {
     fn drop_held(&mut self, room: RoomKey, below: u64) {
         let gone = (room, 0)..(room, below);
         let places: Vec<Place> = self.held.range(gone).map(|(place, _)| *place).collect();
-        places.into_iter().for_each(|place| self.remove(place));
+        places.into_iter().for_each(|place| _ = self.remove(place));
     }
 
     /// Forgets all that is held of a room; answers what is under way, which has to be asked again.
     pub(super) fn forget_held(&mut self, room: RoomKey) -> Vec<u64> {
         self.drop_held(room, u64::MAX);
-        let wanted = self.wanted.range((room, 0)..=(room, u64::MAX));
-        wanted
-            .filter(|(_, w)| w.retry_ms.is_none())
-            .map(|((_, number), _)| *number)
-            .collect()
+        let mut under_way = Vec::new();
+        for ((_, number), wanted) in self.wanted.range_mut((room, 0)..=(room, u64::MAX)) {
+            wanted.from = start_of(*number);
+            under_way.extend(wanted.retry_ms.is_none().then_some(*number));
+        }
+        under_way
     }
 
     /// Forgets a room; answers who waited.
@@ -237,10 +238,7 @@ impl Shelf {
         self.forget_held(room);
         let all = (room, 0)..=(room, u64::MAX);
         let places: Vec<Place> = self.wanted.range(all).map(|(place, _)| *place).collect();
-        places
-            .into_iter()
-            .flat_map(|(room, number)| self.settle(room, number))
-            .collect()
+        places.into_iter().flat_map(|(room, number)| self.settle(room, number)).collect()
     }
 
     /// A member is gone and waits no more. The fetch goes on: others may want it.
@@ -259,8 +257,7 @@ impl Shelf {
         {
             self.remove(*place);
         }
-        self.wanted
-            .retain(|_, wanted| wanted.retry_ms.is_none() || !wanted.waiting.is_empty());
+        self.wanted.retain(|_, wanted| wanted.retry_ms.is_none() || !wanted.waiting.is_empty());
         let due = |wanted: &Wanted| wanted.retry_ms.is_some_and(|at| at <= now_ms);
         let again = self.wanted.iter_mut().filter(|(_, wanted)| due(wanted));
         again
@@ -273,24 +270,22 @@ impl Shelf {
 
     /// When something is due, in milliseconds.
     pub(super) fn poll_timeout(&self) -> Option<u64> {
-        let unread = self
-            .by_use
-            .first_key_value()
-            .and_then(|(_, place)| self.held.get(place));
+        let unread = self.by_use.first_key_value().and_then(|(_, place)| self.held.get(place));
         let unread = unread.map(|held| held.used_ms + UNREAD_MS);
-        self.wanted
-            .values()
-            .filter_map(|wanted| wanted.retry_ms)
-            .chain(unread)
-            .min()
+        self.wanted.values().filter_map(|wanted| wanted.retry_ms).chain(unread).min()
     }
 
-    fn remove(&mut self, place: Place) {
-        if let Some(held) = self.held.remove(&place) {
-            self.by_use.remove(&held.used);
-            self.bytes -= held.bytes;
-        }
+    fn remove(&mut self, place: Place) -> Option<Held> {
+        let held = self.held.remove(&place)?;
+        self.by_use.remove(&held.used);
+        self.bytes -= held.bytes;
+        Some(held)
     }
+}
+
+/// The first entry of a segment; entry 0 does not exist.
+fn start_of(number: u64) -> Seq {
+    (number * SEGMENT_ENTRIES).max(1)
 }
 
 fn replace(frames: &mut [Arc<Frame>], tombstone: &Arc<Frame>) -> bool {
@@ -311,17 +306,12 @@ mod tests {
     const ROOM: RoomKey = RoomKey(3);
 
     fn at(ms: u64) -> Now {
-        Now {
-            mono_us: ms * 1_000,
-            wall_ms: ms,
-        }
+        Now { mono_us: ms * 1_000, wall_ms: ms }
     }
 
     fn segment(number: u64, bytes: usize) -> Vec<Arc<Frame>> {
         let first = number * SEGMENT_ENTRIES;
-        (first..first + SEGMENT_ENTRIES)
-            .map(|seq| frame(seq, bytes))
-            .collect()
+        (first..first + SEGMENT_ENTRIES).map(|seq| frame(seq, bytes)).collect()
     }
 
     #[test]
@@ -343,15 +333,26 @@ mod tests {
     fn a_segment_is_asked_for_once_and_an_answer_to_an_older_question_is_none() {
         let mut shelf = Shelf::default();
         assert!(shelf.want(ROOM, 70, 1) && !shelf.want(ROOM, 71, 2));
-        let first = shelf.ask(ROOM, 1, 100);
-        assert_eq!(shelf.asked(ROOM, 1, first), Some(100));
-        let second = shelf.ask(ROOM, 1, 120);
-        assert_eq!(
-            (shelf.asked(ROOM, 1, first), shelf.asked(ROOM, 1, second)),
-            (None, Some(120))
-        );
+        let (from, first) = shelf.ask(ROOM, 1);
+        assert!(from == 64 && shelf.expects(ROOM, 1, first));
+        let (_, second) = shelf.ask(ROOM, 1);
+        assert!(!shelf.expects(ROOM, 1, first) && shelf.expects(ROOM, 1, second));
         assert_eq!(shelf.settle(ROOM, 1), [1, 2]);
-        assert_eq!(shelf.asked(ROOM, 1, second), None);
+        assert!(!shelf.expects(ROOM, 1, second));
+    }
+
+    #[test]
+    fn a_segment_that_was_cut_goes_on_where_it_was_cut() {
+        let mut shelf = Shelf::default();
+        let whole = segment(1, 10);
+        shelf.want(ROOM, 64, 1);
+        shelf.insert(at(0), ROOM, 1, &whole[..40]);
+        shelf.settle(ROOM, 1);
+        shelf.want(ROOM, 104, 1);
+        assert_eq!(shelf.ask(ROOM, 1).0, 104);
+        shelf.insert(at(0), ROOM, 1, &whole[40..]);
+        assert!((64..128).all(|seq| shelf.get(ROOM, seq).unwrap().seq == seq));
+        assert_eq!(shelf.bytes(), whole.iter().map(|frame| frame.weight()).sum());
     }
 
     #[test]
@@ -360,7 +361,7 @@ mod tests {
         shelf.want(ROOM, 70, 1);
         shelf.want(ROOM, 200, 2);
         for number in [1, 3] {
-            shelf.ask(ROOM, number, 300);
+            shelf.ask(ROOM, number);
             shelf.fail(at(0), ROOM, number);
         }
         shelf.leave(ROOM, 1);

@@ -61,21 +61,11 @@ impl Glance {
             return;
         }
         self.is_stale = false;
-        let is_newer = self
-            .last
-            .as_ref()
-            .is_none_or(|last| last.ordinal <= summary.ordinal);
+        let is_newer = self.last.as_ref().is_none_or(|last| last.ordinal <= summary.ordinal);
         if let Some(post) = summary.last.clone().filter(|_| is_newer) {
-            let seq = self
-                .last
-                .as_ref()
-                .filter(|l| l.ordinal == summary.ordinal)
-                .and_then(|l| l.seq);
-            self.last = Some(Last {
-                seq,
-                ordinal: summary.ordinal,
-                post,
-            });
+            let seq =
+                self.last.as_ref().filter(|l| l.ordinal == summary.ordinal).and_then(|l| l.seq);
+            self.last = Some(Last { seq, ordinal: summary.ordinal, post });
         }
         self.seeded = summary.head;
     }
@@ -86,11 +76,7 @@ impl Glance {
             self.last = Some(Last {
                 seq: Some(frame.seq),
                 ordinal: frame.ordinal,
-                post: FoldedPost {
-                    payload: frame.payload(),
-                    edit: None,
-                    reactions: Vec::new(),
-                },
+                post: FoldedPost { payload: frame.payload(), edit: None, reactions: Vec::new() },
             });
         }
     }
@@ -115,19 +101,13 @@ impl Glance {
         // share: but a redacted post stands before its blanked edits.
         let hit = match last.seq {
             Some(seq) => tombstones.iter().find(|tombstone| tombstone.seq == seq),
-            None => tombstones
-                .iter()
-                .min_by_key(|t| t.seq)
-                .filter(|t| t.ordinal == last.ordinal),
+            None => tombstones.iter().min_by_key(|t| t.seq).filter(|t| t.ordinal == last.ordinal),
         };
         match hit {
             None => false,
             Some(hit) => {
-                last.post = FoldedPost {
-                    payload: hit.payload(),
-                    edit: None,
-                    reactions: Vec::new(),
-                };
+                last.post =
+                    FoldedPost { payload: hit.payload(), edit: None, reactions: Vec::new() };
                 true
             }
         }
@@ -141,9 +121,7 @@ impl Glance {
 
     /// Something changed: it is pushed at `max(now, last push + interval)`.
     pub(super) fn schedule(&mut self, now_ms: u64, interval_ms: u64) {
-        let earliest = self
-            .pushed_ms
-            .map_or(now_ms, |pushed| now_ms.max(pushed + interval_ms));
+        let earliest = self.pushed_ms.map_or(now_ms, |pushed| now_ms.max(pushed + interval_ms));
         self.due_ms.get_or_insert(earliest);
     }
 
@@ -157,17 +135,8 @@ impl Glance {
         ordinal: u64,
     ) {
         let last = self.last.as_ref().map(|last| last.post.clone());
-        let summary = Summary {
-            log: log.clone(),
-            head,
-            ordinal,
-            mark: None,
-            last,
-        };
-        let says = Says::Summary {
-            room: room.clone(),
-            summary: Box::new(summary),
-        };
+        let summary = Summary { log: log.clone(), head, ordinal, mark: None, last };
+        let says = Says::Summary { room: room.clone(), summary: Box::new(summary) };
         self.frame = Some(Arc::new(Shared::new(ServerFrame { r#ref: 0, says })));
         self.version += 1;
         self.pushed_ms = Some(now_ms);

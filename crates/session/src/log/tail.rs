@@ -53,10 +53,7 @@ impl Tail {
         let Some(index) = frame.seq.checked_sub(self.first()) else {
             return false;
         };
-        match usize::try_from(index)
-            .ok()
-            .and_then(|index| self.frames.get_mut(index))
-        {
+        match usize::try_from(index).ok().and_then(|index| self.frames.get_mut(index)) {
             None => false,
             Some(held) => {
                 self.bytes = self.bytes + frame.weight() - held.weight();
@@ -89,19 +86,13 @@ mod tests {
     fn a_tail_is_bounded_by_entries_and_by_bytes_but_keeps_the_newest() {
         let mut tail = Tail::default();
         tail.restart(1);
-        let few = Limits {
-            log_entries_max: 10,
-            ..Limits::default()
-        };
+        let few = Limits { log_entries_max: 10, ..Limits::default() };
         (1..=30).for_each(|seq| tail.push(frame(seq, 100), &few));
         assert_eq!(
             (tail.first(), tail.get(20).is_none(), tail.get(21).is_some()),
             (21, true, true)
         );
-        let small = Limits {
-            log_bytes_max: 1_000,
-            ..Limits::default()
-        };
+        let small = Limits { log_bytes_max: 1_000, ..Limits::default() };
         tail.push(frame(31, 2_000), &small);
         assert_eq!(tail.first(), 31);
         tail.push(frame(32, 100), &small);
@@ -117,9 +108,7 @@ mod tests {
         assert!(!tail.replace(&frame(4, 3)) && !tail.replace(&frame(10, 3)));
         tail.trim(7);
         assert_eq!(tail.first(), 7);
-        let held = (7..=9)
-            .map(|seq| tail.get(seq).unwrap().weight())
-            .sum::<usize>();
+        let held = (7..=9).map(|seq| tail.get(seq).unwrap().weight()).sum::<usize>();
         assert_eq!(tail.bytes, held);
         tail.trim(100);
         assert_eq!((tail.first(), tail.bytes), (10, 0));

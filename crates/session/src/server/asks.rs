@@ -98,10 +98,7 @@ impl Work {
 
     /// All asks wait equally long, so that the oldest is due first.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        let oldest = self
-            .pending
-            .first_key_value()
-            .map(|(_, pending)| pending.until_ms);
+        let oldest = self.pending.first_key_value().map(|(_, pending)| pending.until_ms);
         oldest.into_iter().chain(self.disagree_ms).min()
     }
 
@@ -145,18 +142,10 @@ impl Session {
         logs: &Logs,
     ) {
         let Some(person) = &self.person else { return };
-        let user = User {
-            data: data.unwrap_or_default(),
-            ..person.user.clone()
-        };
+        let user = User { data: data.unwrap_or_default(), ..person.user.clone() };
         let rights = person.roles.rights(&room);
         let session = Some(person.session.clone());
-        let who = Who {
-            user,
-            session,
-            generation: person.generation,
-            rights,
-        };
+        let who = Who { user, session, generation: person.generation, rights };
         self.next_ask = self.next_ask.wrapping_add(1);
         let no = AskNo(self.next_ask);
         let work = self.work.get_or_insert_default();
@@ -165,23 +154,17 @@ impl Session {
             work.wide_out += usize::from(matches!(kind, Kind::Attach { is_wide: true, .. }));
             let wait_ms = logs.limits().publish_wait_ms + ASK_MARGIN_MS;
             let until_ms = now.mono_us / 1_000 + wait_ms;
-            work.pending.insert(
-                no,
-                Pending {
-                    kind,
-                    r#ref,
-                    until_ms,
-                },
-            );
+            work.pending.insert(no, Pending { kind, r#ref, until_ms });
         }
-        work.actions.push_back(Action::Ask {
-            no,
-            ask: Box::new(Ask { room, who, body }),
-        });
+        work.actions.push_back(Action::Ask { no, ask: Box::new(Ask { room, who, body }) });
     }
 
     pub(super) fn act(&mut self, action: Action) {
         self.work.get_or_insert_default().actions.push_back(action);
+    }
+
+    pub(super) fn has_queued_action(&self) -> bool {
+        self.work.as_ref().is_some_and(|work| !work.actions.is_empty())
     }
 
     pub(super) fn pop_action(&mut self) -> Option<Action> {
@@ -197,10 +180,7 @@ impl Session {
     pub(super) fn forget_asks(&mut self) {
         if let Some(work) = &mut self.work {
             let actions = std::mem::take(&mut work.actions);
-            **work = Work {
-                actions,
-                ..Work::default()
-            };
+            **work = Work { actions, ..Work::default() };
         }
     }
 
@@ -209,22 +189,11 @@ impl Session {
         let Some(work) = &mut self.work else {
             return Vec::new();
         };
-        let of_slot = work
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.kind.slot() == Some(slot));
+        let of_slot = work.pending.iter().filter(|(_, pending)| pending.kind.slot() == Some(slot));
         let asked: Vec<AskNo> = of_slot.map(|(no, _)| *no).collect();
-        let mut refs: Vec<u32> = asked
-            .into_iter()
-            .filter_map(|no| work.take(no))
-            .map(|pending| pending.r#ref)
-            .collect();
-        refs.extend(
-            work.wide
-                .iter()
-                .filter(|wide| wide.0 == slot)
-                .map(|wide| wide.2),
-        );
+        let mut refs: Vec<u32> =
+            asked.into_iter().filter_map(|no| work.take(no)).map(|pending| pending.r#ref).collect();
+        refs.extend(work.wide.iter().filter(|wide| wide.0 == slot).map(|wide| wide.2));
         work.wide.retain(|wide| wide.0 != slot);
         refs.extend(self.take_overtaken(slot));
         refs.retain(|r#ref| *r#ref > 0);

@@ -86,27 +86,11 @@ impl Session {
             }
             _ => return self.end(now, End::new(EndCode::HelloExpected), logs),
         };
-        let Hello {
-            token,
-            name,
-            resume_token,
-            subscribe,
-            faulty,
-            ..
-        } = *hello;
+        let Hello { token, name, resume_token, subscribe, faulty, .. } = *hello;
         self.phase = Phase::Greeting;
         let kept = VecDeque::new();
-        self.greeting = Some(Box::new(Greeting {
-            r#ref,
-            subscribe,
-            faulty,
-            kept,
-        }));
-        self.act(Action::Authenticate {
-            token,
-            name,
-            resume_token,
-        });
+        self.greeting = Some(Box::new(Greeting { r#ref, subscribe, faulty, kept }));
+        self.act(Action::Authenticate { token, name, resume_token });
     }
 
     /// A frame that came before the identity.
@@ -150,12 +134,7 @@ impl Session {
         let Some(greeting) = self.greeting.take() else {
             return;
         };
-        let Greeting {
-            r#ref,
-            subscribe,
-            faulty,
-            kept,
-        } = *greeting;
+        let Greeting { r#ref, subscribe, faulty, kept } = *greeting;
         let welcome = Welcome {
             session: identity.session.clone(),
             user: identity.user.clone(),
@@ -207,11 +186,7 @@ impl Session {
             return self.refuse(now, r#ref, refusal, logs);
         }
         person.renewal = Some(r#ref);
-        self.act(Action::Authenticate {
-            token: Some(token),
-            name: None,
-            resume_token: None,
-        });
+        self.act(Action::Authenticate { token: Some(token), name: None, resume_token: None });
     }
 
     fn renewed(&mut self, now: Now, identity: Identity, logs: &mut Logs) {
@@ -222,10 +197,7 @@ impl Session {
             return;
         };
         if person.user.id != identity.user.id {
-            let why = format!(
-                "the token is {}'s, the session is another's",
-                identity.user.id
-            );
+            let why = format!("the token is {}'s, the session is another's", identity.user.id);
             let refusal = Refusal::because(RefusalCode::TokenInvalid, why);
             return self.refuse(now, r#ref, refusal, logs);
         }
@@ -233,18 +205,14 @@ impl Session {
         person.roles = identity.roles;
         person.service = identity.service;
         person.expires_ms = expires_ms(now, identity.expires_at_ms);
-        let says = Says::Authenticated {
-            expires_at_ms: identity.expires_at_ms,
-        };
+        let says = Says::Authenticated { expires_at_ms: identity.expires_at_ms };
         self.say(now, r#ref, says, logs);
         self.apply_rights(now, logs);
     }
 
     /// What the verified token grants in a room.
     pub(super) fn rights(&self, room: &RoomName) -> Rights {
-        self.person
-            .as_ref()
-            .map_or(Rights::NONE, |person| person.roles.rights(room))
+        self.person.as_ref().map_or(Rights::NONE, |person| person.roles.rights(room))
     }
 }
 
@@ -263,9 +231,5 @@ fn end_of(refusal: Refusal) -> End {
         }
         _ => EndCode::TokenInvalid,
     };
-    End {
-        code,
-        message: refusal.message,
-        retry_after_ms: refusal.retry_after_ms,
-    }
+    End { code, message: refusal.message, retry_after_ms: refusal.retry_after_ms }
 }

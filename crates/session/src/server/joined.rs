@@ -80,10 +80,7 @@ impl Joined {
     }
 
     pub(super) fn position(&self) -> Option<Position> {
-        self.has_position.then(|| Position {
-            log: self.log.clone(),
-            seq: self.cursor,
-        })
+        self.has_position.then(|| Position { log: self.log.clone(), seq: self.cursor })
     }
 
     /// Whether there may be something to send.
@@ -140,10 +137,7 @@ impl Rooms {
             // A room whose watch the owner just ended is no longer found by name.
             _ => &|joined| logs.room(joined.room).name() == name,
         };
-        let slot = self
-            .slots
-            .iter()
-            .position(|joined| joined.as_ref().is_some_and(is_it))?;
+        let slot = self.slots.iter().position(|joined| joined.as_ref().is_some_and(is_it))?;
         Some(slot as u16)
     }
 
@@ -151,11 +145,7 @@ impl Rooms {
         let vacant = self.slots.iter().position(Option::is_none);
         let slot = vacant.unwrap_or_else(|| {
             // One room is the usual number: no space is kept for more.
-            self.slots.reserve_exact(if self.slots.is_empty() {
-                1
-            } else {
-                self.slots.len()
-            });
+            self.slots.reserve_exact(if self.slots.is_empty() { 1 } else { self.slots.len() });
             self.slots.push(None);
             self.slots.len() - 1
         });

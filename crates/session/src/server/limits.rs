@@ -42,10 +42,7 @@ impl Faults {
     /// One more; answers whether it was one too many.
     pub(super) fn note(&mut self, now_ms: u64) -> bool {
         if now_ms >= self.since_ms + FAULTS_WITHIN_MS {
-            *self = Faults {
-                since_ms: now_ms,
-                count: 0,
-            };
+            *self = Faults { since_ms: now_ms, count: 0 };
         }
         self.count = self.count.saturating_add(1);
         self.count > FAULTS_MAX
@@ -66,12 +63,7 @@ mod tests {
         assert_eq!(bucket.take(start + 20_000, 50), Ok(()));
         assert!(bucket.take(start + 20_000, 50).is_err());
         let later = start + 60_000_000;
-        assert_eq!(
-            (0..1_000)
-                .filter(|_| bucket.take(later, 50).is_ok())
-                .count(),
-            50
-        );
+        assert_eq!((0..1_000).filter(|_| bucket.take(later, 50).is_ok()).count(), 50);
     }
 
     #[test]

@@ -148,13 +148,11 @@ struct Buckets {
 
 impl Buckets {
     fn publishes(&mut self, now: Now, limits: &Limits) -> Result<(), u64> {
-        self.publishes
-            .take(now.mono_us, limits.publishes_per_second)
+        self.publishes.take(now.mono_us, limits.publishes_per_second)
     }
 
     fn subscribes(&mut self, now: Now, limits: &Limits) -> Result<(), u64> {
-        self.subscribes
-            .take(now.mono_us, limits.subscribes_per_second)
+        self.subscribes.take(now.mono_us, limits.subscribes_per_second)
     }
 
     fn requests(&mut self, now: Now, limits: &Limits) -> Result<(), u64> {
@@ -235,9 +233,7 @@ impl Session {
     /// The session's id and its connection's generation, once they are known.
     #[must_use]
     pub fn session(&self) -> Option<(&model::SessionId, model::Generation)> {
-        self.person
-            .as_ref()
-            .map(|person| (&person.session, person.generation))
+        self.person.as_ref().map(|person| (&person.session, person.generation))
     }
 
     /// Whether its token is a service's.
@@ -317,11 +313,15 @@ impl Session {
         }
         if self.phase == Phase::Ending && self.out.is_none() {
             self.phase = Phase::Closed;
-            return Some(Action::Close {
-                code: self.end_code,
-            });
+            return Some(Action::Close { code: self.end_code });
         }
         None
+    }
+
+    /// Whether [`Session::poll_action`] has something to give.
+    #[must_use]
+    pub fn has_action(&self) -> bool {
+        self.has_queued_action() || (self.phase == Phase::Ending && self.out.is_none())
     }
 
     /// Says `end` and leaves every room. A broken-off session is one whose user may come back.

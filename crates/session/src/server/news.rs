@@ -25,11 +25,7 @@ impl Session {
             return;
         }
         if let Some((user, mark)) = &news.marked {
-            if self
-                .person
-                .as_ref()
-                .is_some_and(|person| person.user.id == *user)
-            {
+            if self.person.as_ref().is_some_and(|person| person.user.id == *user) {
                 self.marked(now, slot, *mark, logs);
             }
             return;
@@ -40,10 +36,7 @@ impl Session {
         let joined = self.rooms.at(slot);
         let is_behind = joined.is_behind(logs);
         if joined.state == State::Glancing && logs.take_stale_summary(joined.room) {
-            let kind = Kind::Refresh {
-                slot,
-                join: joined.join,
-            };
+            let kind = Kind::Refresh { slot, join: joined.join };
             let name = logs.room(joined.room).name().clone();
             self.ask(now, name, AskBody::Summary, Some((kind, 0)), logs);
         }
@@ -61,11 +54,7 @@ impl Session {
         joined.mark = mark.seq;
         let room = logs.room(joined.room);
         let unread = room.ordinal().saturating_sub(mark.ordinal);
-        let says = Says::Marked {
-            room: room.name().clone(),
-            seq: mark.seq,
-            unread,
-        };
+        let says = Says::Marked { room: room.name().clone(), seq: mark.seq, unread };
         self.say(now, 0, says, logs);
     }
 
@@ -113,9 +102,7 @@ impl Session {
             self.attach_again(now, slot, logs);
         } else {
             joined.state = State::Disagreeing;
-            self.work
-                .get_or_insert_default()
-                .disagree_at(now.plus_ms(DISAGREE_MS));
+            self.work.get_or_insert_default().disagree_at(now.plus_ms(DISAGREE_MS));
         }
         false
     }

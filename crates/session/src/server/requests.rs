@@ -24,12 +24,7 @@ impl Session {
             ClientSays::Heartbeat => {}
             ClientSays::Hello(_) => {
                 let why = "The session has had its hello.";
-                self.refuse(
-                    now,
-                    r#ref,
-                    Refusal::because(RefusalCode::Unexpected, why),
-                    logs,
-                );
+                self.refuse(now, r#ref, Refusal::because(RefusalCode::Unexpected, why), logs);
             }
             ClientSays::Faulty(refusal) => self.refuse(now, r#ref, refusal, logs),
             ClientSays::Authenticate { token } => self.renew(now, r#ref, token, logs),
@@ -52,13 +47,7 @@ impl Session {
         if self.admit_publish(now, r#ref, logs) {
             let room = publish.room.clone();
             let kind = Kind::Publish(room.clone());
-            self.ask(
-                now,
-                room,
-                AskBody::Publish(publish),
-                Some((kind, r#ref)),
-                logs,
-            );
+            self.ask(now, room, AskBody::Publish(publish), Some((kind, r#ref)), logs);
         }
     }
 
@@ -82,10 +71,7 @@ impl Session {
             return;
         }
         if rooms.len() > SUMMARIES_ROOMS_MAX {
-            let why = format!(
-                "rooms has {}; {SUMMARIES_ROOMS_MAX} are allowed",
-                rooms.len()
-            );
+            let why = format!("rooms has {}; {SUMMARIES_ROOMS_MAX} are allowed", rooms.len());
             let refusal = Refusal::because(RefusalCode::TooLarge, why);
             return self.refuse(now, r#ref, refusal, logs);
         }
@@ -93,13 +79,7 @@ impl Session {
             return;
         }
         let (left, nothing) = (rooms.len(), Vec::new());
-        let collect = Collect {
-            r#ref,
-            left,
-            bytes: 0,
-            rooms: nothing,
-            refused: Vec::new(),
-        };
+        let collect = Collect { r#ref, left, bytes: 0, rooms: nothing, refused: Vec::new() };
         self.work.get_or_insert_default().collect = Some(Box::new(collect));
         for room in rooms {
             let kind = Kind::OneOf(room.clone());
@@ -121,12 +101,7 @@ impl Session {
     fn admit(&mut self, now: Now, r#ref: u32, taken: Result<(), u64>, logs: &mut Logs) -> bool {
         let refusal = match taken {
             Err(ms) => Refusal::new(RefusalCode::RateLimited).retry_after(ms),
-            Ok(())
-                if self
-                    .work
-                    .as_ref()
-                    .is_some_and(|work| work.requests >= ASKS_MAX) =>
-            {
+            Ok(()) if self.work.as_ref().is_some_and(|work| work.requests >= ASKS_MAX) => {
                 let refusal = Refusal::new(RefusalCode::Busy).retry_after(RETRY_MS);
                 self.say(now, r#ref, Says::Refused(refusal), logs);
                 return false;
@@ -195,38 +170,18 @@ impl Session {
             work.page_out = false;
         }
         let says = match (kind, answer) {
-            (
-                Kind::Publish(room),
-                Answer::Published {
-                    log,
-                    seq,
-                    at_ms,
-                    duplicate,
-                },
-            ) => Says::Published {
-                room,
-                log,
-                seq,
-                at_ms,
-                duplicate,
-            },
+            (Kind::Publish(room), Answer::Published { log, seq, at_ms, duplicate }) => {
+                Says::Published { room, log, seq, at_ms, duplicate }
+            }
             (Kind::Mark(room), Answer::Marked { mark, unread }) => {
                 self.note_mark(&room, mark.seq, logs);
-                Says::Marked {
-                    room,
-                    seq: mark.seq,
-                    unread,
-                }
+                Says::Marked { room, seq: mark.seq, unread }
             }
             (Kind::History(room), Answer::History { log, page }) => {
                 return self.say(
                     now,
                     r#ref,
-                    Says::History {
-                        room,
-                        log,
-                        page: Box::new(page),
-                    },
+                    Says::History { room, log, page: Box::new(page) },
                     logs,
                 );
             }
@@ -275,12 +230,7 @@ impl Session {
         let Some(work) = &mut self.work else { return };
         if let Some(collect) = work.collect.take_if(|collect| collect.left == 0) {
             work.page_out = false;
-            let Collect {
-                r#ref,
-                rooms,
-                refused,
-                ..
-            } = *collect;
+            let Collect { r#ref, rooms, refused, .. } = *collect;
             self.say(now, r#ref, Says::Summaries { rooms, refused }, logs);
         }
     }
@@ -295,18 +245,8 @@ fn unsubscribed(refusal: Refusal) -> Unsubscribed {
         RefusalCode::Invalid => UnsubscribedCode::Invalid,
         _ => UnsubscribedCode::Unavailable,
     };
-    let Refusal {
-        message,
-        retry_after_ms,
-        needs_token,
-        ..
-    } = refusal;
-    Unsubscribed {
-        code,
-        message,
-        retry_after_ms,
-        needs_token,
-    }
+    let Refusal { message, retry_after_ms, needs_token, .. } = refusal;
+    Unsubscribed { code, message, retry_after_ms, needs_token }
 }
 
 /// A room's end in the words of a refusal.
@@ -318,16 +258,6 @@ pub(super) fn refused(why: Unsubscribed) -> Refusal {
         UnsubscribedCode::Invalid => RefusalCode::Invalid,
         _ => RefusalCode::Unavailable,
     };
-    let Unsubscribed {
-        message,
-        retry_after_ms,
-        needs_token,
-        ..
-    } = why;
-    Refusal {
-        code,
-        message,
-        retry_after_ms,
-        needs_token,
-    }
+    let Unsubscribed { message, retry_after_ms, needs_token, .. } = why;
+    Refusal { code, message, retry_after_ms, needs_token }
 }

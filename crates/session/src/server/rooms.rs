@@ -75,10 +75,7 @@ impl Session {
             }
             Reading::Log if is_wide => {
                 self.rooms.at(slot).state = State::Queued;
-                self.work
-                    .get_or_insert_default()
-                    .wide
-                    .push_back((slot, join, r#ref));
+                self.work.get_or_insert_default().wide.push_back((slot, join, r#ref));
                 self.attach_more(now, logs);
             }
             Reading::Log => self.attach(now, slot, (join, r#ref), false, logs),
@@ -114,15 +111,7 @@ impl Session {
             Some(ms) => Unsubscribed::new(UnsubscribedCode::RateLimited).retry_after(ms),
             None => Unsubscribed::new(UnsubscribedCode::TooManyRooms),
         };
-        self.say(
-            now,
-            0,
-            Says::Unsubscribed {
-                room: room.to_string(),
-                why,
-            },
-            logs,
-        );
+        self.say(now, 0, Says::Unsubscribed { room: room.to_string(), why }, logs);
         self.note_fault(now, logs);
     }
 
@@ -131,13 +120,7 @@ impl Session {
         let Some(slot) = slot.filter(|slot| !self.kick_if_ended(now, *slot, logs)) else {
             return self.refuse(now, r#ref, Refusal::new(RefusalCode::NotSubscribed), logs);
         };
-        self.drop_room(
-            now,
-            slot,
-            r#ref,
-            Unsubscribed::new(UnsubscribedCode::Left),
-            logs,
-        );
+        self.drop_room(now, slot, r#ref, Unsubscribed::new(UnsubscribedCode::Left), logs);
     }
 
     /// Ends a room: every subscribe that still waits is told why, then `ref`; the owner is told, and
@@ -158,10 +141,7 @@ impl Session {
         told.push(r#ref);
         self.leave(now, slot, true, logs);
         for r#ref in told {
-            let says = Says::Unsubscribed {
-                room: name.to_string(),
-                why: why.clone(),
-            };
+            let says = Says::Unsubscribed { room: name.to_string(), why: why.clone() };
             self.say(now, r#ref, says, logs);
         }
         self.attach_more(now, logs);
@@ -201,19 +181,12 @@ impl Session {
         if joined.join == join {
             joined.state = State::Joining;
         }
-        let kind = Kind::Attach {
-            slot,
-            join,
-            is_wide,
-        };
+        let kind = Kind::Attach { slot, join, is_wide };
         let recent = match u32::from(joined.recent) {
             0 => logs.limits().recent_default,
             recent => recent,
         };
-        let body = AskBody::Attach {
-            after: joined.position(),
-            recent,
-        };
+        let body = AskBody::Attach { after: joined.position(), recent };
         let data = joined.data.as_deref().cloned();
         let name = logs.room(joined.room).name().clone();
         self.ask_with(now, name, body, data, Some((kind, r#ref)), logs);
@@ -265,19 +238,14 @@ impl Session {
         let is_snapshot = matches!(subscription.catchup, Catchup::Snapshot(_));
         if is_last && is_snapshot && self.control_bytes() > logs.limits().control_bytes_max {
             self.rooms.at(slot).state = State::Queued;
-            self.work
-                .get_or_insert_default()
-                .wide
-                .push_back((slot, join, r#ref));
+            self.work.get_or_insert_default().wide.push_back((slot, join, r#ref));
             return;
         }
         let room = logs.room(joined.room);
         let (name, ring_next) = (room.name().clone(), room.ring_next());
         let rights = self.rights(&name);
         let presence = room.presence().filter(|_| rights.has(Right::Presence));
-        let presence = presence
-            .and_then(|p| p.current())
-            .map(|(v, roster)| (v, roster.clone()));
+        let presence = presence.and_then(|p| p.current()).map(|(v, roster)| (v, roster.clone()));
         let told_rights = subscription.rights;
         let joined = self.rooms.at(slot);
         if is_last {
@@ -295,16 +263,8 @@ impl Session {
             joined.state = State::Live;
         }
         let subscription = Box::new(subscription);
-        let says = Says::Subscribed {
-            room: name.clone(),
-            subscription,
-            presence,
-        };
-        let before = if is_last {
-            self.take_overtaken(slot)
-        } else {
-            Vec::new()
-        };
+        let says = Says::Subscribed { room: name.clone(), subscription, presence };
+        let before = if is_last { self.take_overtaken(slot) } else { Vec::new() };
         for r#ref in before {
             self.say(now, r#ref, says.clone(), logs);
         }
@@ -342,10 +302,7 @@ impl Session {
             }
         }
         let room = logs.room(key).name().clone();
-        let says = Says::Summary {
-            room,
-            summary: Box::new(summary),
-        };
+        let says = Says::Summary { room, summary: Box::new(summary) };
         self.say(now, r#ref, says, logs);
     }
 
@@ -391,11 +348,7 @@ impl Session {
 }
 
 fn reading(wish: &Subscribe) -> Reading {
-    if wish.summary {
-        Reading::Summary
-    } else {
-        Reading::Log
-    }
+    if wish.summary { Reading::Summary } else { Reading::Log }
 }
 
 fn overtaken() -> Refusal {

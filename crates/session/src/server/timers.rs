@@ -26,11 +26,7 @@ impl Timers {
     pub(super) fn new(now: Now, limits: &Limits) -> Timers {
         let now_ms = now.mono_us / 1_000;
         let phase_ms = now_ms + limits.hello_within_ms;
-        Timers {
-            heard_ms: now_ms,
-            beat_ms: u64::MAX,
-            phase_ms,
-        }
+        Timers { heard_ms: now_ms, beat_ms: u64::MAX, phase_ms }
     }
 
     pub(super) fn heard(&mut self, now: Now) {
@@ -68,18 +64,10 @@ impl Session {
                 let token = token.map(|ms| ms.saturating_add(TOKEN_GRACE_MS));
                 let asks = self.work.as_ref().and_then(|work| work.due_ms());
                 let always = [idle_ms, self.timers.beat_ms, self.timers.phase_ms];
-                always
-                    .into_iter()
-                    .chain(token)
-                    .chain(asks)
-                    .min()
-                    .unwrap_or(idle_ms)
+                always.into_iter().chain(token).chain(asks).min().unwrap_or(idle_ms)
             }
         };
-        Some(Now {
-            mono_us: due_ms.saturating_mul(1_000),
-            wall_ms: 0,
-        })
+        Some(Now { mono_us: due_ms.saturating_mul(1_000), wall_ms: 0 })
     }
 
     /// Time has come for what [`Session::poll_timeout`] named; too early is harmless.

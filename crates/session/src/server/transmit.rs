@@ -34,11 +34,7 @@ impl<'a> Slices<'a> {
     /// None yet.
     #[must_use]
     pub fn new() -> Slices<'a> {
-        Slices {
-            array: [IoSlice::new(&[]); SLICES_MAX],
-            count: 0,
-            bytes: 0,
-        }
+        Slices { array: [IoSlice::new(&[]); SLICES_MAX], count: 0, bytes: 0 }
     }
 
     /// For `write_vectored`. Over gRPC each slice is one whole message.
@@ -269,11 +265,7 @@ impl Session {
         let (key, place) = (joined.room, joined.place);
         if joined.state == State::Glancing {
             let is_news = logs.room(key).summary_version() > joined.heard;
-            return if is_news {
-                Prepared::Ready
-            } else {
-                Prepared::Idle
-            };
+            return if is_news { Prepared::Ready } else { Prepared::Idle };
         }
         if joined.state != State::Live || !self.agrees(now, slot, logs) {
             return Prepared::Idle;
@@ -302,29 +294,18 @@ impl Session {
         let mut says = None;
         if first > joined.cursor + 1 {
             joined.cursor = first - 1;
-            says = Some(Says::Truncated {
-                room: room.name().clone(),
-                first,
-            });
+            says = Some(Says::Truncated { room: room.name().clone(), first });
         }
         let skipped = std::mem::take(&mut joined.wants_presence) || joined.heard < ring_first;
         if skipped {
             joined.heard = room.ring_next();
         }
         // Presence is not for everybody; the cursor passes over it, so that nothing waits for it.
-        while !sees_presence
-            && room
-                .beside(joined.heard)
-                .is_some_and(|frame| frame.is_presence())
-        {
+        while !sees_presence && room.beside(joined.heard).is_some_and(|frame| frame.is_presence()) {
             joined.heard += 1;
         }
         let key = joined.room;
-        let full = if skipped && sees_presence {
-            logs.full_presence(key)
-        } else {
-            None
-        };
+        let full = if skipped && sees_presence { logs.full_presence(key) } else { None };
         for says in says.into_iter().chain(full.map(|full| full.says().clone())) {
             self.say(now, 0, says, logs);
         }
@@ -333,10 +314,7 @@ impl Session {
     /// Visits what there is to write, in order: the rest of a half-written frame, control, the logs
     /// of ready rooms in fair shares, then what travels beside them.
     fn offer<'a>(&'a self, logs: &'a Logs, mut visit: impl FnMut(Piece<'a>, &'a [u8]) -> bool) {
-        let mut budget = Budget {
-            slices: SLICES_MAX,
-            bytes: WRITE_BYTES_MAX,
-        };
+        let mut budget = Budget { slices: SLICES_MAX, bytes: WRITE_BYTES_MAX };
         let mut give = |piece, slice: &'a [u8]| {
             budget.take(slice.len());
             visit(piece, slice) && !budget.is_empty()
@@ -363,10 +341,7 @@ impl Session {
                     break;
                 };
                 let shared = frame.message(self.wire.encoding(), logs.frames());
-                if !give(
-                    Piece::Entry(slot, seq, shared),
-                    frame.bytes(self.wire, logs.frames()),
-                ) {
+                if !give(Piece::Entry(slot, seq, shared), frame.bytes(self.wire, logs.frames())) {
                     return;
                 }
             }
@@ -389,10 +364,7 @@ impl Session {
         };
         let room = logs.room(joined.room);
         if joined.state == State::Glancing {
-            return match room
-                .summary()
-                .filter(|(version, _)| *version > joined.heard)
-            {
+            return match room.summary().filter(|(version, _)| *version > joined.heard) {
                 None => true,
                 Some((version, frame)) => {
                     let shared = frame.message(self.wire.encoding(), logs.frames());
@@ -413,10 +385,7 @@ impl Session {
                 continue;
             }
             let shared = frame.message(self.wire.encoding(), logs.frames());
-            if !give(
-                Piece::Beside(slot, number, shared),
-                frame.bytes(self.wire, logs.frames()),
-            ) {
+            if !give(Piece::Beside(slot, number, shared), frame.bytes(self.wire, logs.frames())) {
                 return false;
             }
         }

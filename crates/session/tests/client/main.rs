@@ -16,11 +16,7 @@ const STEPS_TO_SETTLE: usize = 200_000;
 const PUBLISHES: usize = 60;
 
 fn seeds(count: u64) -> Vec<u64> {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|text| text.parse().expect("a number"))
-    };
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     match number("SEED") {
         Some(seed) => vec![seed],
         None => (0..number("SEEDS").unwrap_or(count)).collect(),
@@ -72,50 +68,26 @@ fn check_all(seeds_count: u64, faults: Faults) {
 
 #[test]
 fn publishes_are_neither_lost_nor_doubled_nor_reordered_by_cuts() {
-    check_all(
-        150,
-        Faults {
-            cuts: true,
-            ..Faults::default()
-        },
-    );
+    check_all(150, Faults { cuts: true, ..Faults::default() });
 }
 
 #[test]
 fn late_copies_of_an_old_connection_change_nothing() {
-    check_all(
-        150,
-        Faults {
-            cuts: true,
-            late: true,
-            ..Faults::default()
-        },
-    );
+    check_all(150, Faults { cuts: true, late: true, ..Faults::default() });
 }
 
 #[test]
 fn refusals_of_some_leave_the_others_in_order() {
     check_all(
         150,
-        Faults {
-            cuts: true,
-            late: true,
-            busy: true,
-            forbids: true,
-            ..Faults::default()
-        },
+        Faults { cuts: true, late: true, busy: true, forbids: true, ..Faults::default() },
     );
 }
 
 #[test]
 fn readers_see_every_entry_or_are_told_what_is_gone() {
-    let faults = Faults {
-        cuts: true,
-        trims: true,
-        evictions: true,
-        moves: true,
-        ..Faults::default()
-    };
+    let faults =
+        Faults { cuts: true, trims: true, evictions: true, moves: true, ..Faults::default() };
     check_all(150, faults);
 }
 
@@ -140,10 +112,6 @@ fn without_faults_every_publish_is_sent_once() {
     for seed in seeds(50) {
         let (person, service) = run(seed, Faults::default());
         person.check(&service);
-        assert_eq!(
-            person.publishes_sent(),
-            person.wished() as u64,
-            "seed {seed}"
-        );
+        assert_eq!(person.publishes_sent(), person.wished() as u64, "seed {seed}");
     }
 }

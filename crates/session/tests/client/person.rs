@@ -48,15 +48,10 @@ fn content() -> Content {
 
 impl Person {
     pub(crate) fn new(seed: u64) -> Person {
-        let now = Now {
-            mono_us: 1_000_000,
-            wall_ms: 1_000_000,
-        };
+        let now = Now { mono_us: 1_000_000, wall_ms: 1_000_000 };
         let mut client = Client::new(now, Options::new("ws://here/v1/ws"), Seed::new(seed + 1));
         for name in READ {
-            client
-                .subscribe(&room(name), Reading::default())
-                .expect("two rooms are allowed");
+            client.subscribe(&room(name), Reading::default()).expect("two rooms are allowed");
         }
         Person {
             now,
@@ -83,10 +78,7 @@ impl Person {
 
     pub(crate) fn publish(&mut self, random: &mut fastrand::Rng) {
         let room = room(random.choice(WRITTEN).expect("not empty"));
-        let id = self
-            .client
-            .publish(&room, content())
-            .expect("far below the bound");
+        let id = self.client.publish(&room, content()).expect("far below the bound");
         self.wishes.push((room, id));
     }
 
@@ -109,15 +101,8 @@ impl Person {
             return self.client.handle_connected(self.now);
         }
         // On a connection no further than a refusal waits: silence is for the service to break.
-        let reach_us = if self.connected {
-            6_000_000
-        } else {
-            31_000_000
-        };
-        let due = self
-            .client
-            .poll_timeout()
-            .filter(|at| at.mono_us < self.now.mono_us + reach_us);
+        let reach_us = if self.connected { 6_000_000 } else { 31_000_000 };
+        let due = self.client.poll_timeout().filter(|at| at.mono_us < self.now.mono_us + reach_us);
         if let Some(at) = due {
             let ms = at.mono_us.saturating_sub(self.now.mono_us).div_ceil(1_000);
             self.now = self.now.plus_ms(ms);
@@ -153,9 +138,7 @@ impl Person {
 
     fn told(&mut self, event: Event) {
         match event {
-            Event::Subscribed {
-                room, subscription, ..
-            } => {
+            Event::Subscribed { room, subscription, .. } => {
                 if let Catchup::Snapshot(_) = subscription.catchup {
                     self.told.insert(room, subscription.head);
                 }
@@ -195,10 +178,7 @@ impl Person {
 
     pub(crate) fn is_settled(&self, service: &Service) -> bool {
         let caught_up = |name: &&str| {
-            let head = service
-                .logs
-                .get(&room(name))
-                .map_or(0, super::service::Log::head);
+            let head = service.logs.get(&room(name)).map_or(0, super::service::Log::head);
             self.told.get(&room(name)) == Some(&head)
         };
         self.client.unacknowledged() == 0 && READ.iter().all(caught_up)
@@ -206,26 +186,14 @@ impl Person {
 
     /// The promises, against what stands in the logs.
     pub(crate) fn check(&self, service: &Service) {
-        assert_eq!(
-            self.outcomes.len(),
-            self.wishes.len(),
-            "every publish has an outcome"
-        );
+        assert_eq!(self.outcomes.len(), self.wishes.len(), "every publish has an outcome");
         for (name, log) in &service.logs {
             let own: Vec<_> = log.entries.iter().filter(|m| m.from == ann()).collect();
-            let wished: Vec<_> = self
-                .wishes
-                .iter()
-                .filter(|(room, _)| room == name)
-                .collect();
+            let wished: Vec<_> = self.wishes.iter().filter(|(room, _)| room == name).collect();
             let mut rest = wished.iter();
             for entry in &own {
                 let stands = rest.any(|(_, id)| *id == entry.id);
-                assert!(
-                    stands,
-                    "{name}: {} at {} is doubled or out of order",
-                    entry.id, entry.seq
-                );
+                assert!(stands, "{name}: {} at {} is doubled or out of order", entry.id, entry.seq);
             }
             for (_, id) in wished {
                 let at = own.iter().find(|m| m.id == *id).map(|m| m.seq);

@@ -62,11 +62,7 @@ pub(crate) struct Service {
 }
 
 pub(crate) fn ann() -> User {
-    User {
-        id: UserId::new("ann").expect("valid"),
-        name: "Ann".into(),
-        data: Bytes::new(),
-    }
+    User { id: UserId::new("ann").expect("valid"), name: "Ann".into(), data: Bytes::new() }
 }
 
 fn log_of(room: &RoomName) -> LogId {
@@ -94,10 +90,7 @@ impl Service {
 
     /// No faults from here on but those that are on their way.
     pub(crate) fn calm(&mut self) {
-        self.faults = Faults {
-            forbids: self.faults.forbids,
-            ..Faults::default()
-        };
+        self.faults = Faults { forbids: self.faults.forbids, ..Faults::default() };
     }
 
     pub(crate) fn accept(&mut self) {
@@ -122,11 +115,10 @@ impl Service {
         }
         let rest = std::mem::take(&mut self.inbox);
         if self.faults.late {
-            self.late
-                .extend(rest.into_iter().filter_map(|frame| match frame.says {
-                    ClientSays::Publish(publish) => Some(publish),
-                    _ => None,
-                }));
+            self.late.extend(rest.into_iter().filter_map(|frame| match frame.says {
+                ClientSays::Publish(publish) => Some(publish),
+                _ => None,
+            }));
         }
         self.outbox.clear();
         self.cursors.clear();
@@ -155,21 +147,14 @@ impl Service {
             ClientSays::Unsubscribe { room } => {
                 self.cursors.remove(&room);
                 let why = Unsubscribed::new(UnsubscribedCode::Left);
-                self.say(
-                    r#ref,
-                    Says::Unsubscribed {
-                        room: room.as_str().into(),
-                        why,
-                    },
-                );
+                self.say(r#ref, Says::Unsubscribed { room: room.as_str().into(), why });
             }
             _ => {}
         }
     }
 
     fn say(&mut self, r#ref: u32, says: Says) {
-        self.outbox
-            .push_back(FromServer::Says(ServerFrame { r#ref, says }));
+        self.outbox.push_back(FromServer::Says(ServerFrame { r#ref, says }));
     }
 
     fn welcome(&mut self, r#ref: u32, hello: Hello) {
@@ -192,27 +177,16 @@ impl Service {
         let room = subscribe.room.clone();
         let log = self.logs.entry(room.clone()).or_default();
         let (head, first) = (log.head(), log.first);
-        let id = if head == 0 {
-            LogId::none()
-        } else {
-            log_of(&room)
-        };
+        let id = if head == 0 { LogId::none() } else { log_of(&room) };
         let after = subscribe.after.as_ref();
-        let snapshot = |reason| {
-            Catchup::Snapshot(Snapshot {
-                reason,
-                page: Page::default(),
-            })
-        };
+        let snapshot = |reason| Catchup::Snapshot(Snapshot { reason, page: Page::default() });
         let catchup = match after {
             None => snapshot(SnapshotReason::New),
             Some(after) if !after.speaks_of(&id) => snapshot(SnapshotReason::LogChanged),
             Some(after) if after.seq > head => panic!("the client holds what does not exist"),
             Some(after) if after.seq + 1 < first => snapshot(SnapshotReason::Trimmed),
             Some(after) if head - after.seq > REPLAY_MAX => snapshot(SnapshotReason::TooFar),
-            Some(after) => Catchup::Resumed {
-                missed: head - after.seq,
-            },
+            Some(after) => Catchup::Resumed { missed: head - after.seq },
         };
         let cursor = match (&catchup, after) {
             (Catchup::Resumed { .. }, Some(after)) => after.seq,
@@ -230,14 +204,7 @@ impl Service {
             catchup,
         };
         let subscription = Box::new(subscription);
-        self.say(
-            r#ref,
-            Says::Subscribed {
-                room,
-                subscription,
-                presence: None,
-            },
-        );
+        self.say(r#ref, Says::Subscribed { room, subscription, presence: None });
     }
 
     /// Rule 3: the copy lies in (since, head], the predecessor too, or nothing is written.
@@ -248,15 +215,10 @@ impl Service {
             return Says::Refused(busy);
         }
         let log = self.logs.entry(publish.room.clone()).or_default();
-        let since = publish
-            .since
-            .as_ref()
-            .map_or(0, |since: &Position| since.seq);
+        let since = publish.since.as_ref().map_or(0, |since: &Position| since.seq);
         assert!(since <= log.head(), "the client knows what does not exist");
         let behind = |wanted: &MessageId| {
-            log.entries[since as usize..]
-                .iter()
-                .find(|m| m.from == ann() && m.id == *wanted)
+            log.entries[since as usize..].iter().find(|m| m.from == ann() && m.id == *wanted)
         };
         let published = |seq, at_ms, duplicate| Says::Published {
             room: publish.room.clone(),
@@ -271,11 +233,7 @@ impl Service {
         if since + 1 < log.first {
             return Says::Refused(Refusal::new(RefusalCode::Undecidable));
         }
-        if publish
-            .after
-            .as_ref()
-            .is_some_and(|after| behind(after).is_none())
-        {
+        if publish.after.as_ref().is_some_and(|after| behind(after).is_none()) {
             let missing = Refusal::new(RefusalCode::PredecessorMissing);
             return Says::Refused(if self.random.bool() {
                 missing.retry_after(0)
@@ -345,10 +303,7 @@ impl Service {
         let Some(room) = self.random.choice(rooms) else {
             return;
         };
-        let bob = User {
-            id: UserId::new("bob").expect("valid"),
-            ..ann()
-        };
+        let bob = User { id: UserId::new("bob").expect("valid"), ..ann() };
         let burst = if self.random.u8(..) < 20 { 30 } else { 1 };
         for _ in 0..burst {
             let id = MessageId::new(&format!("bobs{:08}", self.random.u32(..))).expect("valid");
@@ -374,24 +329,11 @@ impl Service {
                     return;
                 };
                 let why = Unsubscribed::new(UnsubscribedCode::Unavailable).retry_after(100);
-                self.say(
-                    0,
-                    Says::Unsubscribed {
-                        room: room.as_str().into(),
-                        why,
-                    },
-                );
+                self.say(0, Says::Unsubscribed { room: room.as_str().into(), why });
             }
             4 if self.faults.moves && self.connected => {
-                let url = self
-                    .random
-                    .bool()
-                    .then(|| "ws://elsewhere/v1/ws".to_owned());
-                let to = MoveTo {
-                    url,
-                    resume_token: "moved".into(),
-                    within_ms: 20_000,
-                };
+                let url = self.random.bool().then(|| "ws://elsewhere/v1/ws".to_owned());
+                let to = MoveTo { url, resume_token: "moved".into(), within_ms: 20_000 };
                 self.say(0, Says::Move(to));
             }
             5 if self.faults.moves && self.connected => {

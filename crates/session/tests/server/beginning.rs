@@ -30,30 +30,18 @@ fn hello_comes_in_time_or_the_session_ends() {
 fn welcome_waits_for_no_room_and_no_room_for_another() {
     let mut shard = Shard::new(Limits::default());
     let rooms: Vec<String> = (0..500).map(|n| format!("r{n}")).collect();
-    let wishes = rooms
-        .iter()
-        .map(|name| subscribe(name, Some(("L", 5))))
-        .collect();
+    let wishes = rooms.iter().map(|name| subscribe(name, Some(("L", 5)))).collect();
     let ann = shard.open("ann", wishes);
     assert_eq!(shard.reads(ann), ["welcome ann 1"]);
-    assert_eq!(
-        shard.asks.len(),
-        500,
-        "500 rooms come back in one round trip"
-    );
-    let answered = shard.reply(ann, |ask| {
-        (ask.room == room("r321")).then(|| resumed("L", 5, 0))
-    });
+    assert_eq!(shard.asks.len(), 500, "500 rooms come back in one round trip");
+    let answered = shard.reply(ann, |ask| (ask.room == room("r321")).then(|| resumed("L", 5, 0)));
     assert!(answered);
     assert_eq!(shard.reads(ann), ["subscribed r321 L/5 resumed 0 - 0"]);
 }
 
 #[test]
 fn a_room_whose_name_is_none_is_told_apart_and_so_is_one_too_many() {
-    let mut shard = Shard::new(Limits {
-        rooms_per_session_max: 1,
-        ..Limits::default()
-    });
+    let mut shard = Shard::new(Limits { rooms_per_session_max: 1, ..Limits::default() });
     let key = shard.connect(WireKind::WebSocketJson);
     let hello = Hello {
         subscribe: vec![subscribe("a", None), subscribe("b", None)],
@@ -62,11 +50,7 @@ fn a_room_whose_name_is_none_is_told_apart_and_so_is_one_too_many() {
     };
     shard.say(key, 1, ClientSays::Hello(Box::new(hello)));
     shard.identify(key, Ok(identity("ann", Roles::open())));
-    let want = [
-        "welcome ann 1",
-        "unsubscribed b d invalid 0",
-        "unsubscribed b too_many_rooms 0",
-    ];
+    let want = ["welcome ann 1", "unsubscribed b d invalid 0", "unsubscribed b too_many_rooms 0"];
     assert_eq!(shard.reads(key), want);
 }
 
@@ -76,11 +60,7 @@ fn frames_that_come_before_the_identity_are_handled_in_order_after_it() {
     let key = shard.connect(WireKind::WebSocketJson);
     shard.hello(key, vec![subscribe("r", None)]);
     for n in 2..10 {
-        shard.say(
-            key,
-            n,
-            ClientSays::Publish(publish("r", &format!("id-{n:05}"))),
-        );
+        shard.say(key, n, ClientSays::Publish(publish("r", &format!("id-{n:05}"))));
     }
     assert!(shard.asks.is_empty());
     shard.identify(key, Ok(identity("ann", Roles::open())));
@@ -92,10 +72,7 @@ fn frames_that_come_before_the_identity_are_handled_in_order_after_it() {
             _ => None,
         })
         .collect();
-    assert_eq!(
-        ids,
-        (2..10).map(|n| format!("id-{n:05}")).collect::<Vec<_>>()
-    );
+    assert_eq!(ids, (2..10).map(|n| format!("id-{n:05}")).collect::<Vec<_>>());
 }
 
 #[test]
@@ -131,17 +108,13 @@ fn an_identity_that_is_refused_ends_the_session_with_the_reason() {
 #[test]
 fn what_cannot_be_read_ends_the_session() {
     for (fault, end) in [
-        (
-            ReadFault::Unreadable("at byte 3".into()),
-            EndCode::Unreadable,
-        ),
+        (ReadFault::Unreadable("at byte 3".into()), EndCode::Unreadable),
         (ReadFault::TooLarge("65537 bytes".into()), EndCode::TooLarge),
     ] {
         let mut shard = Shard::new(Limits::default());
         let ann = shard.open("ann", vec![]);
         let peer = shard.peers.get_mut(&ann).unwrap();
-        peer.session
-            .handle_frame(shard.now, Err(fault), &mut shard.logs);
+        peer.session.handle_frame(shard.now, Err(fault), &mut shard.logs);
         shard.turn();
         assert_eq!(shard.peers[&ann].closed, Some(end));
     }
@@ -170,8 +143,7 @@ fn an_end_that_cannot_be_written_closes_after_five_seconds() {
     shard.peers.get_mut(&ann).unwrap().socket.window = 3;
     let end = End::new(EndCode::Restarting).retry_after(1_500);
     let peer = shard.peers.get_mut(&ann).unwrap();
-    peer.session
-        .handle_drain(shard.now, Drain::End(end), &mut shard.logs);
+    peer.session.handle_drain(shard.now, Drain::End(end), &mut shard.logs);
     shard.turn();
     shard.say(ann, 9, ClientSays::Heartbeat);
     assert_eq!(shard.logs.rooms(), 0);
@@ -185,14 +157,9 @@ fn an_end_that_cannot_be_written_closes_after_five_seconds() {
 fn who_does_not_move_in_time_is_ended() {
     let mut shard = Shard::new(Limits::default());
     let ann = shard.open("ann", vec![]);
-    let to = MoveTo {
-        url: None,
-        resume_token: "t".into(),
-        within_ms: 20_000,
-    };
+    let to = MoveTo { url: None, resume_token: "t".into(), within_ms: 20_000 };
     let peer = shard.peers.get_mut(&ann).unwrap();
-    peer.session
-        .handle_drain(shard.now, Drain::Move(to), &mut shard.logs);
+    peer.session.handle_drain(shard.now, Drain::Move(to), &mut shard.logs);
     shard.after_ms(19_999);
     assert_eq!(shard.reads(ann), ["welcome ann 1", "move 20000 0"]);
     shard.after_ms(1);
@@ -200,19 +167,13 @@ fn who_does_not_move_in_time_is_ended() {
 }
 
 fn expiring(shard: &Shard, id: &str, in_ms: u64, roles: Roles) -> Identity {
-    Identity {
-        expires_at_ms: Some(shard.now.wall_ms + in_ms),
-        ..identity(id, roles)
-    }
+    Identity { expires_at_ms: Some(shard.now.wall_ms + in_ms), ..identity(id, roles) }
 }
 
 #[test]
 fn an_expired_token_is_told_so_after_a_grace_unless_it_is_renewed() {
-    let mut shard = Shard::new(Limits {
-        heartbeat_ms: 500_000,
-        idle_ms: 2_000_000,
-        ..Limits::default()
-    });
+    let mut shard =
+        Shard::new(Limits { heartbeat_ms: 500_000, idle_ms: 2_000_000, ..Limits::default() });
     let first = expiring(&shard, "ann", 60_000, Roles::open());
     let ann = shard.open_with(WireKind::WebSocketJson, first, vec![]);
     shard.after_ms(80_000);
@@ -222,10 +183,7 @@ fn an_expired_token_is_told_so_after_a_grace_unless_it_is_renewed() {
     let at_ms = second.expires_at_ms.unwrap();
     shard.identify(ann, Ok(second));
     let authenticated = format!("authenticated Some({at_ms}) 2");
-    assert_eq!(
-        shard.reads(ann),
-        ["welcome ann 1", "refused busy 1000 3", &authenticated]
-    );
+    assert_eq!(shard.reads(ann), ["welcome ann 1", "refused busy 1000 3", &authenticated]);
     shard.after_ms(89_999);
     assert!(shard.reads(ann).is_empty());
     shard.after_ms(1);
@@ -236,28 +194,12 @@ fn an_expired_token_is_told_so_after_a_grace_unless_it_is_renewed() {
 fn a_renewal_is_for_the_same_user_and_a_refused_one_changes_nothing() {
     let mut shard = Shard::new(Limits::default());
     let ann = shard.open("ann", vec![]);
-    shard.say(
-        ann,
-        2,
-        ClientSays::Authenticate {
-            token: "bob's".into(),
-        },
-    );
+    shard.say(ann, 2, ClientSays::Authenticate { token: "bob's".into() });
     shard.identify(ann, Ok(identity("bob", Roles::open())));
-    shard.say(
-        ann,
-        3,
-        ClientSays::Authenticate {
-            token: "bad".into(),
-        },
-    );
+    shard.say(ann, 3, ClientSays::Authenticate { token: "bad".into() });
     let fault = IdentityFault::Refused(Refusal::new(RefusalCode::TokenExpired));
     shard.identify(ann, Err(fault));
-    let want = [
-        "welcome ann 1",
-        "refused token_invalid - 2",
-        "refused token_expired - 3",
-    ];
+    let want = ["welcome ann 1", "refused token_invalid - 2", "refused token_expired - 3"];
     assert_eq!(shard.reads(ann), want);
     assert_eq!(shard.peers[&ann].session.user().unwrap().id.as_str(), "ann");
 }
@@ -265,14 +207,8 @@ fn a_renewal_is_for_the_same_user_and_a_refused_one_changes_nothing() {
 #[test]
 fn new_rights_are_told_for_each_room_and_a_room_that_may_not_be_read_is_left() {
     let mut shard = Shard::new(Limits::default());
-    let ann = shard.open(
-        "ann",
-        vec![
-            subscribe("a", None),
-            subscribe("b", None),
-            subscribe("c", None),
-        ],
-    );
+    let ann =
+        shard.open("ann", vec![subscribe("a", None), subscribe("b", None), subscribe("c", None)]);
     for _ in 0..3 {
         shard.attached(ann, snapshot("L", 0, SnapshotReason::New));
     }
@@ -281,16 +217,9 @@ fn new_rights_are_told_for_each_room_and_a_room_that_may_not_be_read_is_left() {
     let read = Rights::NONE.with(Right::Read);
     let roles = Roles(vec![("a".into(), Rights::OPEN), ("b".into(), read)]);
     shard.identify(ann, Ok(identity("ann", roles)));
-    let want = [
-        "authenticated None 2",
-        "rights b 1 0",
-        "unsubscribed c forbidden 0",
-    ];
+    let want = ["authenticated None 2", "rights b 1 0", "unsubscribed c forbidden 0"];
     assert_eq!(shard.reads(ann), want);
-    assert_eq!(
-        shard.asks.back().unwrap().2.body,
-        AskBody::Detach { left: true }
-    );
+    assert_eq!(shard.asks.back().unwrap().2.body, AskBody::Detach { left: true });
 }
 
 #[test]
@@ -311,8 +240,5 @@ fn a_second_hello_is_refused() {
     let mut shard = Shard::new(Limits::default());
     let ann = shard.open("ann", vec![]);
     shard.hello(ann, vec![]);
-    assert_eq!(
-        shard.reads(ann),
-        ["welcome ann 1", "refused unexpected - 1"]
-    );
+    assert_eq!(shard.reads(ann), ["welcome ann 1", "refused unexpected - 1"]);
 }

@@ -7,37 +7,21 @@ use session::log::{SessionKey, WireKind};
 use crate::shard::*;
 
 fn roster(ids: &[&str]) -> Roster {
-    Roster {
-        count: ids.len() as u64,
-        users: ids.iter().map(|id| user(id)).collect(),
-    }
+    Roster { count: ids.len() as u64, users: ids.iter().map(|id| user(id)).collect() }
 }
 
 fn arrival(id: &str, count: u64) -> Fed {
-    let change = PresenceChange::Delta {
-        count,
-        arrived: vec![user(id)],
-        departed: vec![],
-    };
+    let change = PresenceChange::Delta { count, arrived: vec![user(id)], departed: vec![] };
     Fed::Presence { watch: 1, change }
 }
 
 fn signal(kind: &str) -> Fed {
-    Fed::Signal {
-        watch: 1,
-        from: user("bob"),
-        kind: kind.into(),
-        data: Bytes::new(),
-    }
+    Fed::Signal { watch: 1, from: user("bob"), kind: kind.into(), data: Bytes::new() }
 }
 
 fn reader(shard: &mut Shard, id: &str, rights: Rights) -> SessionKey {
     let identity = identity(id, Roles(vec![("*".into(), rights)]));
-    let key = shard.open_with(
-        WireKind::WebSocketJson,
-        identity,
-        vec![subscribe("r", None)],
-    );
+    let key = shard.open_with(WireKind::WebSocketJson, identity, vec![subscribe("r", None)]);
     shard.attached(key, snapshot("L", 10, SnapshotReason::New));
     key
 }
@@ -51,10 +35,7 @@ fn subscribed_states_who_is_present_and_changes_count_on_from_there() {
     let bob = reader(&mut shard, "bob", Rights::OPEN);
     shard.fed("r", arrival("cid", 3));
     let reads = shard.reads(ann);
-    assert_eq!(
-        reads[1], "subscribed r L/10 snapshot new - 0",
-        "while collecting it is left out"
-    );
+    assert_eq!(reads[1], "subscribed r L/10 snapshot new - 0", "while collecting it is left out");
     let pushes = [
         "presence r 1 full 1 [ann] 0",
         "presence r 2 delta 2 [bob] [] 0",
@@ -79,11 +60,7 @@ fn presence_is_for_those_who_may_see_it_and_signals_for_all_readers() {
     // With the right comes the whole roster.
     shard.say(ann, 2, ClientSays::Authenticate { token: "x".into() });
     shard.identify(ann, Ok(identity("ann", Roles::open())));
-    let want = [
-        "authenticated None 2",
-        "rights r 15 0",
-        "presence r 2 full 2 [ann,bob] 0",
-    ];
+    let want = ["authenticated None 2", "rights r 15 0", "presence r 2 full 2 [ann,bob] 0"];
     assert_eq!(shard.reads(ann), want);
 }
 
@@ -106,40 +83,25 @@ fn who_falls_behind_the_ring_gets_one_full_roster_and_the_signals_are_gone() {
 }
 
 fn list(shard: &mut Shard, id: &str) -> SessionKey {
-    let wish = Subscribe {
-        summary: true,
-        ..subscribe("r", None)
-    };
+    let wish = Subscribe { summary: true, ..subscribe("r", None) };
     shard.open(id, vec![wish])
 }
 
 fn last(seq: Seq, text: &str) -> FoldedPost {
     let payload = entry_of("r", "L", seq, seq, ContentKind::Post, text).payload;
-    FoldedPost {
-        payload,
-        edit: None,
-        reactions: vec![],
-    }
+    FoldedPost { payload, edit: None, reactions: vec![] }
 }
 
 fn summary(head: Seq) -> Answer {
     let mark = Some(Mark { seq: 4, ordinal: 4 });
     let last = Some(last(head, "text"));
-    Answer::Summary(Summary {
-        log: log_id("L"),
-        head,
-        ordinal: head,
-        mark,
-        last,
-    })
+    Answer::Summary(Summary { log: log_id("L"), head, ordinal: head, mark, last })
 }
 
 #[test]
 fn a_list_is_told_of_a_room_at_most_once_a_second() {
     let mut shard = Shard::new(Limits::default());
-    let readers: Vec<_> = (0..10)
-        .map(|n| list(&mut shard, &format!("u{n}")))
-        .collect();
+    let readers: Vec<_> = (0..10).map(|n| list(&mut shard, &format!("u{n}"))).collect();
     shard.fed("r", watching(1, info("L", 1, 10), None));
     for reader in &readers {
         assert!(shard.reply(*reader, |_| Some(summary(10))));
@@ -151,14 +113,7 @@ fn a_list_is_told_of_a_room_at_most_once_a_second() {
     }
     shard.after_ms(600);
     let reaction = entry_of("r", "L", 51, 50, ContentKind::Reaction, "x");
-    shard.fed(
-        "r",
-        Fed::Entries {
-            watch: 1,
-            log: log_id("L"),
-            entries: vec![reaction],
-        },
-    );
+    shard.fed("r", Fed::Entries { watch: 1, log: log_id("L"), entries: vec![reaction] });
     shard.after_ms(1_000);
     for reader in &readers {
         let want = [
@@ -168,10 +123,7 @@ fn a_list_is_told_of_a_room_at_most_once_a_second() {
         ];
         assert_eq!(shard.reads(*reader), want);
     }
-    let asks = shard
-        .asks
-        .iter()
-        .filter(|(.., ask)| matches!(ask.body, AskBody::Attach { .. }));
+    let asks = shard.asks.iter().filter(|(.., ask)| matches!(ask.body, AskBody::Attach { .. }));
     assert_eq!(asks.count(), 0, "nobody became present");
 }
 
@@ -182,13 +134,7 @@ fn an_erased_post_is_blank_in_the_list() {
     shard.fed("r", watching(1, info("L", 1, 10), None));
     shard.reply(ann, |_| Some(summary(10)));
     let tombstone = entry_of("r", "L", 10, 10, ContentKind::Tombstone, "gone");
-    shard.fed(
-        "r",
-        Fed::Erased {
-            watch: 1,
-            entries: vec![tombstone],
-        },
-    );
+    shard.fed("r", Fed::Erased { watch: 1, entries: vec![tombstone] });
     assert_eq!(shard.reads(ann)[2], "summary r 10 10 r_L_10_gone 0");
 }
 
@@ -216,36 +162,16 @@ fn the_last_subscribe_decides_between_log_and_summary() {
     let ann = list(&mut shard, "ann");
     shard.fed("r", watching(1, info("L", 1, 10), None));
     shard.reply(ann, |_| Some(summary(10)));
-    shard.say(
-        ann,
-        2,
-        ClientSays::Subscribe(subscribe("r", Some(("L", 10)))),
-    );
+    shard.say(ann, 2, ClientSays::Subscribe(subscribe("r", Some(("L", 10)))));
     shard.attached(ann, resumed("L", 10, 0));
     shard.fed("r", entries("r", "L", 11..=11));
     let reads = shard.reads(ann);
-    assert_eq!(
-        reads[2..],
-        ["subscribed r L/10 resumed 0 - 2", "message r L 11 text"]
-    );
-    let wish = Subscribe {
-        summary: true,
-        ..subscribe("r", None)
-    };
+    assert_eq!(reads[2..], ["subscribed r L/10 resumed 0 - 2", "message r L 11 text"]);
+    let wish = Subscribe { summary: true, ..subscribe("r", None) };
     shard.say(ann, 3, ClientSays::Subscribe(wish));
-    assert!(
-        shard
-            .asks
-            .iter()
-            .any(|(.., ask)| ask.body == AskBody::Detach { left: true })
-    );
-    shard.reply(ann, |ask| {
-        (ask.body == AskBody::Summary).then(|| summary(11))
-    });
+    assert!(shard.asks.iter().any(|(.., ask)| ask.body == AskBody::Detach { left: true }));
+    shard.reply(ann, |ask| (ask.body == AskBody::Summary).then(|| summary(11)));
     shard.fed("r", entries("r", "L", 12..=12));
-    let want = [
-        "summary r 11 11 r_L_11_text 3",
-        "summary r 12 12 r_L_12_text 0",
-    ];
+    let want = ["summary r 11 11 r_L_11_text 3", "summary r 12 12 r_L_12_text 0"];
     assert_eq!(shard.reads(ann), want);
 }

@@ -5,10 +5,7 @@ use model::*;
 use session::log::{Request, SegmentFault, WireKind};
 
 fn small() -> Limits {
-    Limits {
-        log_entries_max: 100,
-        ..Limits::default()
-    }
+    Limits { log_entries_max: 100, ..Limits::default() }
 }
 
 /// A room at 200 that `ann` reads live.
@@ -17,10 +14,7 @@ fn live(limits: Limits) -> (Shard, session::log::SessionKey) {
     let ann = shard.open("ann", vec![subscribe("r", None)]);
     shard.fed("r", watching(1, info("L", 1, 200), None));
     shard.attached(ann, snapshot("L", 200, SnapshotReason::New));
-    assert_eq!(
-        shard.reads(ann),
-        ["welcome ann 1", "subscribed r L/200 snapshot new - 0"]
-    );
+    assert_eq!(shard.reads(ann), ["welcome ann 1", "subscribed r L/200 snapshot new - 0"]);
     (shard, ann)
 }
 
@@ -30,10 +24,7 @@ fn a_subscriber_reads_on_where_its_snapshot_ends() {
     shard.fed("r", entries("r", "L", 201..=203));
     let reads = shard.reads(ann);
     assert_eq!(seqs(&reads, "r"), [201, 202, 203]);
-    assert_eq!(
-        shard.peers[&ann].socket.writes, 3,
-        "welcome, subscribed, and all three together"
-    );
+    assert_eq!(shard.peers[&ann].socket.writes, 3, "welcome, subscribed, and all three together");
     assert!(shard.fetches().is_empty());
 }
 
@@ -56,38 +47,23 @@ fn an_answer_may_come_before_the_watch_or_behind_its_entries() {
 fn a_hundred_laggards_of_a_thousand_entries_cost_one_fetch_a_segment() {
     let mut shard = Shard::new(small());
     let names: Vec<String> = (0..100).map(|n| format!("u{n}")).collect();
-    let readers: Vec<_> = names
-        .iter()
-        .map(|id| shard.open(id, vec![subscribe("r", Some(("L", 1_000)))]))
-        .collect();
+    let readers: Vec<_> =
+        names.iter().map(|id| shard.open(id, vec![subscribe("r", Some(("L", 1_000)))])).collect();
     shard.fed("r", watching(1, info("L", 1, 2_000), None));
-    readers
-        .iter()
-        .for_each(|reader| shard.attached(*reader, resumed("L", 2_000, 1_000)));
+    readers.iter().for_each(|reader| shard.attached(*reader, resumed("L", 2_000, 1_000)));
     assert_eq!(shard.serve(2_000) as u64, segments_of(1_001, 2_000));
     for reader in readers {
-        assert_eq!(
-            seqs(&shard.reads(reader), "r"),
-            (1_001..=2_000).collect::<Vec<_>>()
-        );
+        assert_eq!(seqs(&shard.reads(reader), "r"), (1_001..=2_000).collect::<Vec<_>>());
     }
     assert!(shard.logs.segment_bytes() > 0);
     shard.after_ms(60_000);
-    assert_eq!(
-        shard.logs.segment_bytes(),
-        0,
-        "what nobody reads is not kept"
-    );
+    assert_eq!(shard.logs.segment_bytes(), 0, "what nobody reads is not kept");
 }
 
 #[test]
 fn one_message_is_encoded_once_for_a_thousand_readers_of_each_encoding() {
     let mut shard = Shard::new(Limits::default());
-    let wires = [
-        WireKind::WebSocketJson,
-        WireKind::WebSocketProto,
-        WireKind::Grpc,
-    ];
+    let wires = [WireKind::WebSocketJson, WireKind::WebSocketProto, WireKind::Grpc];
     let readers: Vec<_> = (0..1_000)
         .map(|n| {
             let identity = identity(&format!("u{n}"), Roles::open());
@@ -95,9 +71,7 @@ fn one_message_is_encoded_once_for_a_thousand_readers_of_each_encoding() {
         })
         .collect();
     shard.fed("r", watching(1, info("L", 1, 200), None));
-    readers
-        .iter()
-        .for_each(|r| shard.attached(*r, snapshot("L", 200, SnapshotReason::New)));
+    readers.iter().for_each(|r| shard.attached(*r, snapshot("L", 200, SnapshotReason::New)));
     let before = [Encoding::Json, Encoding::Proto].map(|e| shard.frames.encodes(e));
     shard.fed("r", entries("r", "L", 201..=201));
     for reader in readers {
@@ -118,22 +92,13 @@ fn a_reader_that_stops_for_a_while_reads_segments_and_the_others_do_not_notice()
     }
     let quick_writes = shard.peers[&quick].socket.writes;
     assert_eq!(quick_writes, 2 + 1_000);
-    assert!(
-        shard.fetches().is_empty(),
-        "a socket that takes nothing asks for nothing"
-    );
-    assert_eq!(
-        seqs(&shard.reads(quick), "r"),
-        (201..=1_200).collect::<Vec<_>>()
-    );
+    assert!(shard.fetches().is_empty(), "a socket that takes nothing asks for nothing");
+    assert_eq!(seqs(&shard.reads(quick), "r"), (201..=1_200).collect::<Vec<_>>());
     shard.peers.get_mut(&slow).unwrap().socket.window = usize::MAX;
     shard.turn();
     let served = shard.serve(1_200) as u64;
     assert_eq!(served, segments_of(202, 1_100));
-    assert_eq!(
-        seqs(&shard.reads(slow), "r"),
-        (201..=1_200).collect::<Vec<_>>()
-    );
+    assert_eq!(seqs(&shard.reads(slow), "r"), (201..=1_200).collect::<Vec<_>>());
     assert_eq!(shard.peers[&quick].socket.writes, quick_writes);
     assert!(shard.reads(quick).is_empty());
 }
@@ -153,18 +118,9 @@ fn what_was_trimmed_under_a_reader_is_told_before_the_next_message() {
     assert_eq!(reads[2], "truncated r 300 0");
     assert_eq!(seqs(&reads, "r"), (300..=500).collect::<Vec<_>>());
     // And once more, by the owner's word, while all has been read.
-    shard.fed(
-        "r",
-        Fed::Trimmed {
-            watch: 1,
-            first: 502,
-        },
-    );
+    shard.fed("r", Fed::Trimmed { watch: 1, first: 502 });
     shard.fed("r", entries("r", "L", 501..=502));
-    assert_eq!(
-        shard.reads(ann),
-        ["truncated r 502 0", "message r L 502 text"]
-    );
+    assert_eq!(shard.reads(ann), ["truncated r 502 0", "message r L 502 text"]);
 }
 
 #[test]
@@ -178,10 +134,7 @@ fn a_segment_that_fails_is_asked_for_again_with_growing_pauses() {
         shard.segment(&fetch, Err(SegmentFault::Unavailable));
         shard.after_ms(pause_ms - 1);
         assert!(shard.fetches().is_empty());
-        assert_eq!(
-            shard.logs.poll_timeout().unwrap().mono_us,
-            shard.now.mono_us + 1_000
-        );
+        assert_eq!(shard.logs.poll_timeout().unwrap().mono_us, shard.now.mono_us + 1_000);
         shard.after_ms(1);
     }
     let fetch = shard.fetches().remove(0);
@@ -203,33 +156,17 @@ fn an_erased_entry_is_a_tombstone_in_tail_and_segments_even_if_those_are_on_thei
     let fetch = shard.fetches().remove(0);
     let tombstone = |seq| entry_of("r", "L", seq, seq, ContentKind::Tombstone, "gone");
     let erased = vec![tombstone(130), tombstone(205)];
-    shard.fed(
-        "r",
-        Fed::Erased {
-            watch: 1,
-            entries: erased,
-        },
-    );
-    shard.segment(
-        &fetch,
-        Ok((128..=191).map(|seq| entry("r", "L", seq)).collect()),
-    );
+    shard.fed("r", Fed::Erased { watch: 1, entries: erased });
+    shard.segment(&fetch, Ok((128..=191).map(|seq| entry("r", "L", seq)).collect()));
     shard.serve(210);
     shard.peers.get_mut(&ann).unwrap().socket.window = usize::MAX;
     shard.turn();
     let texts = |reads: &[String]| -> Vec<String> {
-        reads
-            .iter()
-            .filter(|text| text.ends_with("gone"))
-            .cloned()
-            .collect()
+        reads.iter().filter(|text| text.ends_with("gone")).cloned().collect()
     };
     assert_eq!(texts(&shard.reads(ann)), ["message r L 205 gone"]);
     let reads = shard.reads(bob);
-    assert_eq!(
-        texts(&reads),
-        ["message r L 130 gone", "message r L 205 gone"]
-    );
+    assert_eq!(texts(&reads), ["message r L 130 gone", "message r L 205 gone"]);
     assert_eq!(seqs(&reads, "r"), (130..=210).collect::<Vec<_>>());
 }
 
@@ -240,17 +177,10 @@ fn a_new_owner_that_is_ahead_leaves_a_gap_that_segments_fill() {
     shard.fed("r", watching(2, info("L", 1, 230), None));
     // The old owner's late word is inert.
     shard.fed("r", entries("r", "L", 206..=207));
-    let late = Fed::Entries {
-        watch: 2,
-        log: log_id("L"),
-        entries: vec![entry("r", "L", 231)],
-    };
+    let late = Fed::Entries { watch: 2, log: log_id("L"), entries: vec![entry("r", "L", 231)] };
     shard.fed("r", late);
     assert_eq!(shard.serve(230) as u64, segments_of(206, 230));
-    assert_eq!(
-        seqs(&shard.reads(ann), "r"),
-        (201..=231).collect::<Vec<_>>()
-    );
+    assert_eq!(seqs(&shard.reads(ann), "r"), (201..=231).collect::<Vec<_>>());
     assert_eq!(shard.logs.counters().gaps, 0);
 }
 
@@ -261,10 +191,7 @@ fn entries_above_head_plus_one_are_ignored_and_counted() {
     shard.fed("r", entries("r", "M", 201..=201));
     shard.fed("r", entries("r", "L", 199..=201));
     assert_eq!(seqs(&shard.reads(ann), "r"), [201]);
-    assert_eq!(
-        (shard.logs.counters().gaps, shard.logs.counters().duplicates),
-        (3, 2)
-    );
+    assert_eq!((shard.logs.counters().gaps, shard.logs.counters().duplicates), (3, 2));
 }
 
 #[test]
@@ -273,26 +200,13 @@ fn another_log_makes_every_reader_attach_again_with_its_position() {
     shard.fed("r", entries("r", "L", 201..=202));
     shard.fed("r", watching(2, info("M", 1, 3), None));
     let (_, no, ask) = shard.asks.pop_back().unwrap();
-    let after = Some(Position {
-        log: log_id("L"),
-        seq: 202,
-    });
+    let after = Some(Position { log: log_id("L"), seq: 202 });
     assert_eq!(ask.body, AskBody::Attach { after, recent: 50 });
     shard.answer(ann, no, snapshot("M", 3, SnapshotReason::LogChanged));
-    let late = Fed::Entries {
-        watch: 2,
-        log: log_id("M"),
-        entries: vec![entry("r", "M", 4)],
-    };
+    let late = Fed::Entries { watch: 2, log: log_id("M"), entries: vec![entry("r", "M", 4)] };
     shard.fed("r", late);
     let reads = shard.reads(ann);
-    assert_eq!(
-        reads[2..],
-        [
-            "subscribed r M/3 snapshot log_changed - 0",
-            "message r M 4 text"
-        ]
-    );
+    assert_eq!(reads[2..], ["subscribed r M/3 snapshot log_changed - 0", "message r M 4 text"]);
 }
 
 #[test]
@@ -332,14 +246,8 @@ fn a_watch_that_its_owner_ends_is_told_to_every_reader() {
     let why = Unsubscribed::new(UnsubscribedCode::RoomDamaged);
     shard.fed("r", Fed::Unwatched { watch: 1, why });
     assert_eq!(shard.reads(ann), ["unsubscribed r room_damaged 0"]);
-    assert_eq!(
-        shard.reads(bob),
-        ["welcome bob 1", "unsubscribed r room_damaged 0"]
-    );
-    assert_eq!(
-        (shard.logs.rooms(), shard.peers[&ann].session.rooms()),
-        (0, 0)
-    );
+    assert_eq!(shard.reads(bob), ["welcome bob 1", "unsubscribed r room_damaged 0"]);
+    assert_eq!((shard.logs.rooms(), shard.peers[&ann].session.rooms()), (0, 0));
     shard.requests.clear();
     shard.say(ann, 2, ClientSays::Subscribe(subscribe("r", None)));
     assert_eq!(shard.requests, [Request::Watch { room: room("r") }]);
@@ -352,16 +260,9 @@ fn a_room_is_watched_once_and_unwatched_when_its_last_reader_has_left() {
     assert_eq!(shard.requests, [Request::Watch { room: room("r") }]);
     shard.close(ann);
     shard.say(bob, 2, ClientSays::Unsubscribe { room: room("r") });
-    let both = [
-        Request::Watch { room: room("r") },
-        Request::Unwatch { room: room("r") },
-    ];
+    let both = [Request::Watch { room: room("r") }, Request::Unwatch { room: room("r") }];
     assert_eq!(shard.requests, both);
-    let detaches: Vec<AskBody> = shard
-        .asks
-        .iter()
-        .map(|(.., ask)| ask.body.clone())
-        .collect();
+    let detaches: Vec<AskBody> = shard.asks.iter().map(|(.., ask)| ask.body.clone()).collect();
     assert!(detaches.contains(&AskBody::Detach { left: false }));
     assert!(detaches.contains(&AskBody::Detach { left: true }));
     assert_eq!(shard.logs.members(&room("r")), 0);

@@ -41,12 +41,7 @@ impl Owner {
     fn info(&self) -> RoomInfo {
         let ordinal = self.entries.last().map_or(0, |entry| entry.ordinal);
         let (log, head) = (log_id(&self.log), self.head());
-        RoomInfo {
-            log,
-            first: if head == 0 { 0 } else { self.first },
-            head,
-            ordinal,
-        }
+        RoomInfo { log, first: if head == 0 { 0 } else { self.first }, head, ordinal }
     }
 
     fn feed(&mut self, fed: Fed) {
@@ -76,11 +71,7 @@ impl Owner {
         let entry = entry_of(self.name, &self.log, seq, ordinal, kind, "text");
         self.entries.push(entry.clone());
         let (watch, log) = (self.watch, log_id(&self.log));
-        self.feed(Fed::Entries {
-            watch,
-            log,
-            entries: vec![entry],
-        });
+        self.feed(Fed::Entries { watch, log, entries: vec![entry] });
     }
 
     fn redact(&mut self, rng: &mut Rng) {
@@ -91,14 +82,7 @@ impl Owner {
         self.append(ContentKind::Redact);
         let held = &mut self.entries[seq as usize - 1];
         let ordinal = held.ordinal;
-        *held = entry_of(
-            self.name,
-            &self.log,
-            seq,
-            ordinal,
-            ContentKind::Tombstone,
-            "gone",
-        );
+        *held = entry_of(self.name, &self.log, seq, ordinal, ContentKind::Tombstone, "gone");
         let (watch, entries) = (self.watch, vec![held.clone()]);
         self.erased.insert((self.log.clone(), seq));
         self.feed(Fed::Erased { watch, entries });
@@ -156,17 +140,16 @@ impl Owner {
         }
     }
 
-    fn read(&self, segment: &Segment) -> Result<Vec<Entry>, SegmentFault> {
+    /// Reads a segment; `most` entries fit.
+    fn read(&self, segment: &Segment, most: u64) -> Result<Vec<Entry>, SegmentFault> {
         if segment.log.as_str() != self.log {
             return Err(SegmentFault::LogChanged);
         }
         if segment.last() < self.first {
             return Err(SegmentFault::Trimmed { first: self.first });
         }
-        let (from, to) = (
-            segment.first().max(self.first),
-            segment.last().min(self.head()),
-        );
+        let from = segment.first().max(self.first);
+        let to = segment.last().min(self.head()).min(from + most - 1);
         if from > to {
             return Err(SegmentFault::Trimmed { first: self.first });
         }
@@ -231,11 +214,7 @@ impl World {
         let wires = [WireKind::WebSocketJson, WireKind::WebSocketProto];
         let keys = (0..6)
             .map(|n| {
-                shard.open_with(
-                    wires[n % 2],
-                    identity(&format!("u{n}"), Roles::open()),
-                    vec![],
-                )
+                shard.open_with(wires[n % 2], identity(&format!("u{n}"), Roles::open()), vec![])
             })
             .collect();
         shard.is_manual = true;
@@ -266,22 +245,13 @@ impl World {
             31 => {
                 let (watch, from) = (owner.watch, user("bob"));
                 let (kind, data) = ("typing".to_owned(), bytes::Bytes::new());
-                owner.feed(Fed::Signal {
-                    watch,
-                    from,
-                    kind,
-                    data,
-                });
+                owner.feed(Fed::Signal { watch, from, kind, data });
             }
             32..42 => self.subscribe(),
             42..46 => self.unsubscribe(),
             46..56 => {
                 let key = self.keys[self.rng.usize(0..self.keys.len())];
-                let window = if self.rng.bool() {
-                    usize::MAX
-                } else {
-                    self.rng.usize(0..300)
-                };
+                let window = if self.rng.bool() { usize::MAX } else { self.rng.usize(0..300) };
                 self.shard.peers.get_mut(&key).unwrap().socket.window = window;
             }
             56..60 => {
@@ -306,8 +276,7 @@ impl World {
         view.is_wanted = true;
         let held = view.held.clone().filter(|_| self.rng.u32(0..4) > 0);
         let wish = subscribe(name, held.as_ref().map(|(log, seq)| (log.as_str(), *seq)));
-        self.shard
-            .say(key, self.next_ref, ClientSays::Subscribe(wish));
+        self.shard.say(key, self.next_ref, ClientSays::Subscribe(wish));
     }
 
     fn unsubscribe(&mut self) {
@@ -336,14 +305,10 @@ impl World {
     }
 
     fn blank(&mut self, log: &str, erased: &[Seq]) {
-        for (seq, key) in erased
-            .iter()
-            .flat_map(|seq| self.keys.iter().map(move |key| (seq, key)))
+        for (seq, key) in erased.iter().flat_map(|seq| self.keys.iter().map(move |key| (seq, key)))
         {
             let written = self.shard.peers[key].socket.written;
-            self.blank_from
-                .entry((*key, log.to_owned(), *seq))
-                .or_insert(written);
+            self.blank_from.entry((*key, log.to_owned(), *seq)).or_insert(written);
         }
     }
 
@@ -351,11 +316,7 @@ impl World {
         let Some((key, no, ask)) = self.shard.asks.pop_front() else {
             return;
         };
-        let owner = self
-            .owners
-            .iter_mut()
-            .find(|owner| room(owner.name) == ask.room)
-            .unwrap();
+        let owner = self.owners.iter_mut().find(|owner| room(owner.name) == ask.room).unwrap();
         let answer = match &ask.body {
             AskBody::Attach { after, .. } => owner.answer(after),
             _ => Answer::Done,
@@ -371,31 +332,21 @@ impl World {
         let at = self.rng.usize(0..self.reads.len());
         let (segment, result) = &mut self.reads[at];
         if result.is_none() {
-            let owner = self
-                .owners
-                .iter()
-                .find(|owner| room(owner.name) == segment.room)
-                .unwrap();
-            *result = Some(owner.read(segment));
+            let owner = self.owners.iter().find(|owner| room(owner.name) == segment.room).unwrap();
+            let most = if self.rng.bool() { 64 } else { self.rng.u64(1..20) };
+            *result = Some(owner.read(segment, most));
             return;
         }
         let (segment, result) = self.reads.swap_remove(at);
         let fails = self.rng.u32(0..4) == 0;
-        let result = if fails {
-            Err(SegmentFault::Unavailable)
-        } else {
-            result.unwrap()
-        };
+        let result = if fails { Err(SegmentFault::Unavailable) } else { result.unwrap() };
         self.shard.segment(&segment, result);
     }
 
     fn requests(&mut self) {
         while let Some(request) = self.shard.logs.poll_request() {
             let find = |owners: &mut Vec<Owner>, name: &RoomName| {
-                owners
-                    .iter()
-                    .position(|owner| room(owner.name) == *name)
-                    .unwrap()
+                owners.iter().position(|owner| room(owner.name) == *name).unwrap()
             };
             match request {
                 Request::Watch { room } => {
@@ -420,15 +371,10 @@ impl World {
                 && let Some(news) = self.shard.logs.poll_news()
             {
                 let peer = self.shard.peers.get_mut(&news.session).unwrap();
-                peer.session
-                    .handle_news(self.shard.now, &news, &mut self.shard.logs);
+                peer.session.handle_news(self.shard.now, &news, &mut self.shard.logs);
             }
             let key = self.keys[self.rng.usize(0..self.keys.len())];
-            let most = if self.rng.bool() {
-                usize::MAX
-            } else {
-                self.rng.usize(1..60)
-            };
+            let most = if self.rng.bool() { usize::MAX } else { self.rng.usize(1..60) };
             let peer = self.shard.peers.get_mut(&key).unwrap();
             transmit(self.shard.now, peer, &mut self.shard.logs, most);
             act(key, peer, &mut self.shard.asks);
@@ -451,12 +397,8 @@ impl World {
             (0..self.owners.len()).for_each(|at| self.deliver(at));
             let reads = std::mem::take(&mut self.reads);
             for (segment, _) in reads {
-                let owner = self
-                    .owners
-                    .iter()
-                    .find(|o| room(o.name) == segment.room)
-                    .unwrap();
-                let result = owner.read(&segment);
+                let owner = self.owners.iter().find(|o| room(o.name) == segment.room).unwrap();
+                let result = owner.read(&segment, 64);
                 self.shard.segment(&segment, result);
             }
             self.shard.is_manual = false;
@@ -471,15 +413,8 @@ impl World {
             self.check();
         }
         for ((key, name), view) in &self.views {
-            let owner = self
-                .owners
-                .iter()
-                .find(|owner| owner.name == *name)
-                .unwrap();
-            assert!(
-                view.pending.is_empty(),
-                "{key:?} waits for an answer in {name}"
-            );
+            let owner = self.owners.iter().find(|owner| owner.name == *name).unwrap();
+            assert!(view.pending.is_empty(), "{key:?} waits for an answer in {name}");
             let next = view.is_wanted.then(|| owner.head() + 1);
             assert_eq!(view.next, next, "{key:?} in {name}");
         }
@@ -502,17 +437,10 @@ impl World {
             return;
         }
         let Some(name) = ROOMS.into_iter().find(|name| Some(name) == words.get(1)) else {
-            assert_eq!(
-                &words[..2],
-                ["refused", "not_subscribed"],
-                "{key:?} reads {text}"
-            );
+            assert_eq!(&words[..2], ["refused", "not_subscribed"], "{key:?} reads {text}");
             return;
         };
-        let view = self
-            .views
-            .get_mut(&(key, name))
-            .expect("a room that was asked for");
+        let view = self.views.get_mut(&(key, name)).expect("a room that was asked for");
         let number = |at: usize| -> u64 { words[at].parse().unwrap() };
         let is_quiet = !view.pending.is_empty() && read.at >= view.quiet_from;
         match words[0] {
@@ -541,19 +469,12 @@ impl World {
                 view.held = Some((log.clone(), seq));
                 let blank_from = self.blank_from.get(&(key, log, seq));
                 let is_late = blank_from.is_some_and(|from| read.at > *from);
-                assert!(
-                    !is_late || words[4] == "gone",
-                    "{key:?} reads {text} after it was erased"
-                );
+                assert!(!is_late || words[4] == "gone", "{key:?} reads {text} after it was erased");
                 self.messages += 1;
             }
             "truncated" => {
                 // It may have waited among answers since before the subscribe was received.
-                assert!(
-                    view.next.unwrap() < number(2),
-                    "{key:?} reads {text} at {:?}",
-                    view.next
-                );
+                assert!(view.next.unwrap() < number(2), "{key:?} reads {text} at {:?}", view.next);
                 view.next = Some(number(2));
             }
             "signal" => assert!(!is_quiet && view.next.is_some(), "{key:?} reads {text}"),

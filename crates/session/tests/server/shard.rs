@@ -44,12 +44,7 @@ impl Frames for Text {
     }
 
     fn says(&self, wire: WireKind, frame: &ServerFrame, out: &mut Vec<u8>) {
-        let body = format!(
-            "{:?} {} {}",
-            wire.encoding(),
-            words(&frame.says),
-            frame.r#ref
-        );
+        let body = format!("{:?} {} {}", wire.encoding(), words(&frame.says), frame.r#ref);
         match wire {
             WireKind::Grpc => out.extend(body.as_bytes()),
             _ => websocket(body.as_bytes(), out),
@@ -58,9 +53,8 @@ impl Frames for Text {
 }
 
 fn post(post: &Option<FoldedPost>) -> String {
-    post.as_ref().map_or("-".into(), |post| {
-        String::from_utf8_lossy(&post.payload).replace(' ', "_")
-    })
+    post.as_ref()
+        .map_or("-".into(), |post| String::from_utf8_lossy(&post.payload).replace(' ', "_"))
 }
 
 fn words(says: &Says) -> String {
@@ -71,11 +65,7 @@ fn words(says: &Says) -> String {
     match says {
         Says::Welcome(welcome) => format!("welcome {}", welcome.user.id),
         Says::Authenticated { expires_at_ms } => format!("authenticated {expires_at_ms:?}"),
-        Says::Subscribed {
-            room,
-            subscription: s,
-            presence,
-        } => {
+        Says::Subscribed { room, subscription: s, presence } => {
             let catchup = match &s.catchup {
                 Catchup::Resumed { missed } => format!("resumed {missed}"),
                 Catchup::Snapshot(snapshot) => format!("snapshot {}", snapshot.reason.as_str()),
@@ -83,18 +73,12 @@ fn words(says: &Says) -> String {
             let presence = presence.as_ref().map_or("-".into(), |(version, roster)| {
                 format!("{version}:{}:{}", roster.count, ids(&roster.users))
             });
-            format!(
-                "subscribed {room} {}/{} {catchup} {presence}",
-                s.log, s.head
-            )
+            format!("subscribed {room} {}/{} {catchup} {presence}", s.log, s.head)
         }
         Says::Unsubscribed { room, why } => format!("unsubscribed {room} {}", why.code.reason()),
-        Says::Published {
-            room,
-            seq,
-            duplicate,
-            ..
-        } => format!("published {room} {seq} {duplicate}"),
+        Says::Published { room, seq, duplicate, .. } => {
+            format!("published {room} {seq} {duplicate}")
+        }
         Says::Marked { room, seq, unread } => format!("marked {room} {seq} {unread}"),
         Says::History { room, page, .. } => format!("history {room} {}", page.as_of),
         Says::Summary { room, summary: s } => {
@@ -103,23 +87,11 @@ fn words(says: &Says) -> String {
         Says::Summaries { rooms, refused } => {
             format!("summaries {} {}", rooms.len(), refused.len())
         }
-        Says::Presence(PresenceFrame {
-            room,
-            version,
-            change,
-        }) => match change {
+        Says::Presence(PresenceFrame { room, version, change }) => match change {
             PresenceChange::Full(roster) => {
-                format!(
-                    "presence {room} {version} full {} {}",
-                    roster.count,
-                    ids(&roster.users)
-                )
+                format!("presence {room} {version} full {} {}", roster.count, ids(&roster.users))
             }
-            PresenceChange::Delta {
-                count,
-                arrived,
-                departed,
-            } => {
+            PresenceChange::Delta { count, arrived, departed } => {
                 let gone: Vec<&str> = departed.iter().map(|id| id.as_str()).collect();
                 format!(
                     "presence {room} {version} delta {count} {} [{}]",
@@ -128,17 +100,13 @@ fn words(says: &Says) -> String {
                 )
             }
         },
-        Says::Signal {
-            room, from, kind, ..
-        } => format!("signal {room} {} {kind}", from.id),
+        Says::Signal { room, from, kind, .. } => format!("signal {room} {} {kind}", from.id),
         Says::Truncated { room, first } => format!("truncated {room} {first}"),
         Says::Rights { room, rights } => format!("rights {room} {}", rights.bits()),
         Says::Heartbeat => "heartbeat".into(),
         Says::Move(to) => format!("move {}", to.within_ms),
         Says::Refused(refusal) => {
-            let retry = refusal
-                .retry_after_ms
-                .map_or("-".into(), |ms| ms.to_string());
+            let retry = refusal.retry_after_ms.map_or("-".into(), |ms| ms.to_string());
             format!("refused {} {retry}", refusal.code.reason())
         }
         Says::End(end) => format!("end {}", end.code.reason()),
@@ -174,18 +142,8 @@ pub(crate) struct Socket {
 
 impl Socket {
     fn new(wire: WireKind) -> Socket {
-        let encoding = if wire == WireKind::WebSocketJson {
-            "Json"
-        } else {
-            "Proto"
-        };
-        Socket {
-            window: usize::MAX,
-            written: 0,
-            writes: 0,
-            buffer: Vec::new(),
-            encoding,
-        }
+        let encoding = if wire == WireKind::WebSocketJson { "Json" } else { "Proto" };
+        Socket { window: usize::MAX, written: 0, writes: 0, buffer: Vec::new(), encoding }
     }
 
     /// The next whole message.
@@ -208,10 +166,7 @@ impl Socket {
         let text = String::from_utf8(message[header..].to_vec()).expect("text");
         let mut words = text.split(' ').map(str::to_owned);
         assert_eq!(words.next().as_deref(), Some(self.encoding), "in {text}");
-        Some(Read {
-            at,
-            words: words.collect(),
-        })
+        Some(Read { at, words: words.collect() })
     }
 }
 
@@ -246,21 +201,14 @@ pub(crate) fn log_id(name: &str) -> LogId {
 }
 
 pub(crate) fn user(id: &str) -> User {
-    User {
-        id: UserId::new(id).unwrap(),
-        name: id.to_owned(),
-        data: Bytes::new(),
-    }
+    User { id: UserId::new(id).unwrap(), name: id.to_owned(), data: Bytes::new() }
 }
 
 pub(crate) fn identity(id: &str, roles: Roles) -> Identity {
     Identity {
         user: user(id),
         session: SessionId::new(&format!("s{id}")).unwrap(),
-        generation: Generation {
-            counter: 1,
-            random: 1,
-        },
+        generation: Generation { counter: 1, random: 1 },
         roles: Arc::new(roles),
         expires_at_ms: None,
         resume_token: "resume".into(),
@@ -271,10 +219,7 @@ pub(crate) fn identity(id: &str, roles: Roles) -> Identity {
 pub(crate) fn subscribe(name: &str, after: Option<(&str, Seq)>) -> Subscribe {
     Subscribe {
         room: room(name),
-        after: after.map(|(log, seq)| Position {
-            log: log_id(log),
-            seq,
-        }),
+        after: after.map(|(log, seq)| Position { log: log_id(log), seq }),
         recent: 0,
         summary: false,
         presence_data: Bytes::new(),
@@ -284,22 +229,9 @@ pub(crate) fn subscribe(name: &str, after: Option<(&str, Seq)>) -> Subscribe {
 pub(crate) fn publish(name: &str, id: &str) -> Publish {
     let digest = Digest::default();
     let (target, key, remove, body) = (0, String::new(), false, Bytes::new());
-    let content = Content {
-        kind: ContentKind::Post,
-        target,
-        key,
-        remove,
-        digest,
-        body,
-    };
+    let content = Content { kind: ContentKind::Post, target, key, remove, digest, body };
     let id = Some(MessageId::new(id).unwrap());
-    Publish {
-        room: room(name),
-        id,
-        since: None,
-        after: None,
-        content,
-    }
+    Publish { room: room(name), id, since: None, after: None, content }
 }
 
 /// The entry `seq` of a room whose entries are all posts.
@@ -315,39 +247,20 @@ pub(crate) fn entry_of(
     kind: ContentKind,
     text: &str,
 ) -> Entry {
-    Entry {
-        seq,
-        ordinal,
-        kind,
-        payload: Bytes::from(format!("{name} {log} {seq} {text}")),
-    }
+    Entry { seq, ordinal, kind, payload: Bytes::from(format!("{name} {log} {seq} {text}")) }
 }
 
 pub(crate) fn info(log: &str, first: Seq, head: Seq) -> RoomInfo {
-    RoomInfo {
-        log: log_id(log),
-        first,
-        head,
-        ordinal: head,
-    }
+    RoomInfo { log: log_id(log), first, head, ordinal: head }
 }
 
 pub(crate) fn watching(watch: u64, info: RoomInfo, presence: Option<Roster>) -> Fed {
-    Fed::Watching {
-        watch,
-        fence: watch,
-        info,
-        presence,
-    }
+    Fed::Watching { watch, fence: watch, info, presence }
 }
 
 pub(crate) fn entries(name: &str, log: &str, seqs: std::ops::RangeInclusive<Seq>) -> Fed {
     let entries = seqs.map(|seq| entry(name, log, seq)).collect();
-    Fed::Entries {
-        watch: 1,
-        log: log_id(log),
-        entries,
-    }
+    Fed::Entries { watch: 1, log: log_id(log), entries }
 }
 
 pub(crate) fn subscription(log: &str, head: Seq, catchup: Catchup) -> Answer {
@@ -368,10 +281,7 @@ pub(crate) fn resumed(log: &str, head: Seq, missed: u64) -> Answer {
 }
 
 pub(crate) fn snapshot(log: &str, head: Seq, reason: SnapshotReason) -> Answer {
-    let page = Page {
-        as_of: head,
-        ..Page::default()
-    };
+    let page = Page { as_of: head, ..Page::default() };
     subscription(log, head, Catchup::Snapshot(Snapshot { reason, page }))
 }
 
@@ -379,10 +289,7 @@ impl Shard {
     pub(crate) fn new(limits: Limits) -> Shard {
         let frames = Arc::new(Counted::new(Text));
         Shard {
-            now: Now {
-                mono_us: 1_000_000_000,
-                wall_ms: 1_700_000_000_000,
-            },
+            now: Now { mono_us: 1_000_000_000, wall_ms: 1_700_000_000_000 },
             logs: Logs::new(Arc::new(limits), frames.clone()),
             frames,
             peers: BTreeMap::new(),
@@ -399,12 +306,7 @@ impl Shard {
         self.next_key += 1;
         let seed = Seed::new(u64::from(self.next_key));
         let session = Session::new(self.now, key, wire, seed, &self.logs);
-        let peer = Peer {
-            session,
-            socket: Socket::new(wire),
-            closed: None,
-            read: Vec::new(),
-        };
+        let peer = Peer { session, socket: Socket::new(wire), closed: None, read: Vec::new() };
         self.peers.insert(key, peer);
         key
     }
@@ -427,26 +329,20 @@ impl Shard {
     }
 
     pub(crate) fn hello(&mut self, key: SessionKey, rooms: Vec<Subscribe>) {
-        let hello = Hello {
-            name: Some("x".into()),
-            subscribe: rooms,
-            ..Hello::default()
-        };
+        let hello = Hello { name: Some("x".into()), subscribe: rooms, ..Hello::default() };
         self.say(key, 1, ClientSays::Hello(Box::new(hello)));
     }
 
     pub(crate) fn identify(&mut self, key: SessionKey, result: Result<Identity, IdentityFault>) {
         let peer = self.peers.get_mut(&key).unwrap();
-        peer.session
-            .handle_identity(self.now, result, &mut self.logs);
+        peer.session.handle_identity(self.now, result, &mut self.logs);
         self.turn();
     }
 
     pub(crate) fn say(&mut self, key: SessionKey, r#ref: u32, says: ClientSays) {
         let frame = ClientFrame { r#ref, says };
         let peer = self.peers.get_mut(&key).unwrap();
-        peer.session
-            .handle_frame(self.now, Ok(frame), &mut self.logs);
+        peer.session.handle_frame(self.now, Ok(frame), &mut self.logs);
         self.turn();
     }
 
@@ -463,8 +359,7 @@ impl Shard {
 
     pub(crate) fn answer(&mut self, key: SessionKey, no: AskNo, answer: Answer) {
         let peer = self.peers.get_mut(&key).unwrap();
-        peer.session
-            .handle_answer(self.now, no, answer, &mut self.logs);
+        peer.session.handle_answer(self.now, no, answer, &mut self.logs);
         self.turn();
     }
 
@@ -488,9 +383,8 @@ impl Shard {
 
     /// Answers the oldest attach of `key`.
     pub(crate) fn attached(&mut self, key: SessionKey, answer: Answer) {
-        let replied = self.reply(key, |ask| {
-            matches!(ask.body, AskBody::Attach { .. }).then(|| answer.clone())
-        });
+        let replied = self
+            .reply(key, |ask| matches!(ask.body, AskBody::Attach { .. }).then(|| answer.clone()));
         assert!(replied, "an attach is under way");
     }
 
@@ -579,10 +473,7 @@ impl Shard {
 
     /// What `key` has read since it was asked last, as text.
     pub(crate) fn reads(&mut self, key: SessionKey) -> Vec<String> {
-        std::mem::take(&mut self.peers.get_mut(&key).unwrap().read)
-            .iter()
-            .map(Read::text)
-            .collect()
+        std::mem::take(&mut self.peers.get_mut(&key).unwrap().read).iter().map(Read::text).collect()
     }
 }
 
@@ -610,14 +501,7 @@ pub(crate) fn transmit(now: Now, peer: &mut Peer, logs: &mut Logs, most: usize) 
         let mut slices = Slices::new();
         let next = peer.session.poll_transmit(now, logs, &mut slices);
         let Next::Bytes(offered) = next else { break };
-        assert_eq!(
-            offered,
-            slices
-                .as_io()
-                .iter()
-                .map(|slice| slice.len())
-                .sum::<usize>()
-        );
+        assert_eq!(offered, slices.as_io().iter().map(|slice| slice.len()).sum::<usize>());
         let taken = offered.min(peer.socket.window).min(most);
         let mut left = taken;
         for slice in slices.as_io() {
@@ -649,9 +533,7 @@ pub(crate) fn transmit(now: Now, peer: &mut Peer, logs: &mut Logs, most: usize) 
 
 /// The numbers of the messages of one room among what was read.
 pub(crate) fn seqs(reads: &[String], name: &str) -> Vec<Seq> {
-    let messages = reads
-        .iter()
-        .filter_map(|text| text.strip_prefix("message "));
+    let messages = reads.iter().filter_map(|text| text.strip_prefix("message "));
     messages
         .filter_map(|text| {
             let mut words = text.split(' ');

@@ -9,10 +9,7 @@ use crate::shard::*;
 /// `ann` reads these rooms live at 10, and her socket takes nothing.
 fn stalled(wire: WireKind, rooms: &[&str]) -> (Shard, SessionKey) {
     let mut shard = Shard::new(Limits::default());
-    let wishes = rooms
-        .iter()
-        .map(|name| subscribe(name, Some(("L", 10))))
-        .collect();
+    let wishes = rooms.iter().map(|name| subscribe(name, Some(("L", 10)))).collect();
     let ann = shard.open_with(wire, identity("ann", Roles::open()), wishes);
     for name in rooms {
         shard.fed(name, watching(1, info("L", 1, 10), None));
@@ -27,9 +24,7 @@ fn stalled(wire: WireKind, rooms: &[&str]) -> (Shard, SessionKey) {
 fn offered(shard: &mut Shard, key: SessionKey) -> Vec<usize> {
     let mut slices = Slices::new();
     let peer = shard.peers.get_mut(&key).unwrap();
-    let next = peer
-        .session
-        .poll_transmit(shard.now, &mut shard.logs, &mut slices);
+    let next = peer.session.poll_transmit(shard.now, &mut shard.logs, &mut slices);
     let lengths: Vec<usize> = slices.as_io().iter().map(|slice| slice.len()).collect();
     assert_eq!(next, Next::Bytes(lengths.iter().sum()));
     peer.session.handle_written(0, &shard.logs);
@@ -45,21 +40,11 @@ fn one_write_has_at_most_64_slices_and_a_quarter_of_a_megabyte() {
     let (mut shard, ann) = stalled(WireKind::WebSocketJson, &["r"]);
     for seq in 11..=50 {
         let entries = vec![entry_of("r", "L", seq, seq, ContentKind::Post, &long)];
-        shard.fed(
-            "r",
-            Fed::Entries {
-                watch: 1,
-                log: log_id("L"),
-                entries,
-            },
-        );
+        shard.fed("r", Fed::Entries { watch: 1, log: log_id("L"), entries });
     }
     let lengths = offered(&mut shard, ann);
     let without_last: usize = lengths[..lengths.len() - 1].iter().sum();
-    assert!(
-        without_last < WRITE_BYTES_MAX && lengths.len() == 14,
-        "{lengths:?}"
-    );
+    assert!(without_last < WRITE_BYTES_MAX && lengths.len() == 14, "{lengths:?}");
     shard.peers.get_mut(&ann).unwrap().socket.window = usize::MAX;
     shard.turn();
     assert_eq!(seqs(&shard.reads(ann), "r"), (11..=50).collect::<Vec<_>>());
@@ -81,34 +66,13 @@ fn a_busy_room_does_not_keep_the_others_waiting() {
 fn answers_go_before_messages_and_messages_before_what_may_be_lost() {
     let (mut shard, ann) = stalled(WireKind::WebSocketJson, &["r"]);
     let (from, kind, data) = (user("bob"), "typing".to_owned(), bytes::Bytes::new());
-    shard.fed(
-        "r",
-        Fed::Signal {
-            watch: 1,
-            from,
-            kind,
-            data,
-        },
-    );
+    shard.fed("r", Fed::Signal { watch: 1, from, kind, data });
     shard.fed("r", entries("r", "L", 11..=11));
-    shard.say(
-        ann,
-        2,
-        ClientSays::Mark {
-            room: room("r"),
-            seq: 3,
-        },
-    );
-    shard.reply(ann, |_| {
-        Some(Answer::Refused(Refusal::new(RefusalCode::Forbidden)))
-    });
+    shard.say(ann, 2, ClientSays::Mark { room: room("r"), seq: 3 });
+    shard.reply(ann, |_| Some(Answer::Refused(Refusal::new(RefusalCode::Forbidden))));
     shard.peers.get_mut(&ann).unwrap().socket.window = usize::MAX;
     shard.turn();
-    let want = [
-        "refused forbidden - 2",
-        "message r L 11 text",
-        "signal r bob typing 0",
-    ];
+    let want = ["refused forbidden - 2", "message r L 11 text", "signal r bob typing 0"];
     assert_eq!(shard.reads(ann), want);
     assert_eq!(shard.peers[&ann].socket.writes, 2 + 1, "all three together");
 }
@@ -125,21 +89,9 @@ fn written_byte_by_byte_everything_arrives_whole() {
         peer.socket.window = 0;
         // What is half written is erased and trimmed meanwhile.
         let tombstone = entry_of("a", "L", seq, seq, ContentKind::Tombstone, "gone");
-        shard.fed(
-            "a",
-            Fed::Erased {
-                watch: 1,
-                entries: vec![tombstone],
-            },
-        );
+        shard.fed("a", Fed::Erased { watch: 1, entries: vec![tombstone] });
     }
-    shard.fed(
-        "b",
-        Fed::Trimmed {
-            watch: 1,
-            first: 25,
-        },
-    );
+    shard.fed("b", Fed::Trimmed { watch: 1, first: 25 });
     let peer = shard.peers.get_mut(&ann).unwrap();
     peer.socket.window = usize::MAX;
     transmit(shard.now, peer, &mut shard.logs, 1);
@@ -159,10 +111,7 @@ fn over_grpc_each_slice_is_one_message() {
     shard.fed("r", entries("r", "L", 11..=12));
     let refused = "Proto refused not_subscribed - 2".len();
     let message = "Proto message r L 11 text".len();
-    assert_eq!(
-        offered(&mut shard, ann),
-        [refused, refused, refused, message, message]
-    );
+    assert_eq!(offered(&mut shard, ann), [refused, refused, refused, message, message]);
 }
 
 #[test]
@@ -175,19 +124,11 @@ fn rooms_with_many_readers_take_turns() {
         shard.fed(name, watching(1, info("L", 1, 10), None));
     }
     for name in ["a", "b"] {
-        shard
-            .logs
-            .handle_fed(shard.now, &room(name), entries(name, "L", 11..=11));
+        shard.logs.handle_fed(shard.now, &room(name), entries(name, "L", 11..=11));
     }
-    let looks: Vec<u32> = std::iter::from_fn(|| shard.logs.poll_news())
-        .map(|news| news.session.0 / 600)
-        .collect();
-    let runs: Vec<(u32, usize)> = looks
-        .chunk_by(|a, b| a == b)
-        .map(|run| (run[0], run.len()))
-        .collect();
-    assert_eq!(
-        runs,
-        [(0, 256), (1, 256), (0, 256), (1, 256), (0, 88), (1, 88)]
-    );
+    let looks: Vec<u32> =
+        std::iter::from_fn(|| shard.logs.poll_news()).map(|news| news.session.0 / 600).collect();
+    let runs: Vec<(u32, usize)> =
+        looks.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect();
+    assert_eq!(runs, [(0, 256), (1, 256), (0, 256), (1, 256), (0, 88), (1, 88)]);
 }

@@ -16,10 +16,7 @@ const FOLDER: &str = "PARLOUR_JOURNAL_TEST_FOLDER";
 fn run(test: &str, dir: &Path) -> Child {
     let this = std::env::current_exe().expect("a test has a file");
     Command::new("sh")
-        .args([
-            "-c",
-            "trap '' XFSZ; exec \"$0\" --exact --ignored --nocapture \"$1\"",
-        ])
+        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact --ignored --nocapture \"$1\""])
         .arg(this)
         .arg(format!("embedded::tests::killed::{test}"))
         .env(FOLDER, dir)
@@ -36,11 +33,7 @@ async fn writes_until_it_is_killed() {
     };
     let journal: Arc<dyn Journal> =
         Arc::new(Embedded::open(settings(Path::new(&dir))).expect("it opens"));
-    let epoch = journal
-        .head(&room("a"))
-        .await
-        .expect("dense")
-        .map_or(1, |head| head.head + 1);
+    let epoch = journal.head(&room("a")).await.expect("dense").map_or(1, |head| head.head + 1);
     let mut owner = Owner::claim(&journal, 0, epoch, epoch).await;
     loop {
         let mut parts = Vec::new();
@@ -72,15 +65,8 @@ async fn what_was_acknowledged_is_there_after_a_kill() {
         child.kill().expect("killed");
         child.wait().expect("ended");
         let lengths = lengths(&folder.open()).await;
-        assert!(
-            lengths
-                .iter()
-                .all(|length| length % 2 == 0 && *length == lengths[0])
-        );
-        assert!(
-            lengths.iter().sum::<usize>() as u64 >= acknowledged,
-            "{lengths:?}"
-        );
+        assert!(lengths.iter().all(|length| length % 2 == 0 && *length == lengths[0]));
+        assert!(lengths.iter().sum::<usize>() as u64 >= acknowledged, "{lengths:?}");
         acknowledged = lengths.iter().sum::<usize>() as u64;
     }
 }
@@ -97,20 +83,10 @@ async fn writes_into_a_wall() {
     let mut owner = Owner::claim(&journal, 0, 1, 1).await;
     owner.write(&lobby, vec![post("one")]).await;
     let free = getrlimit(Resource::Fsize);
-    setrlimit(
-        Resource::Fsize,
-        Rlimit {
-            current: Some(64),
-            ..free
-        },
-    )
-    .expect("limited");
+    setrlimit(Resource::Fsize, Rlimit { current: Some(64), ..free }).expect("limited");
     let part = owner.part(&lobby, vec![post("two")]).await;
     let results = owner.append(vec![part]).await;
-    assert!(
-        matches!(results[..], [Err(AppendError::Unknown(_))]),
-        "{results:?}"
-    );
+    assert!(matches!(results[..], [Err(AppendError::Unknown(_))]), "{results:?}");
     let claim = journal.claim(0, 1, 1).await;
     assert!(claim.is_err(), "{claim:?}");
     assert!(!journal.health().writable);
@@ -128,18 +104,10 @@ async fn writes_into_a_wall() {
 #[tokio::test]
 async fn a_write_that_the_system_refuses_is_recovered_from_without_a_restart() {
     let mut folder = Folder::new();
-    let output = run("writes_into_a_wall", folder.path())
-        .wait_with_output()
-        .expect("ended");
+    let output = run("writes_into_a_wall", folder.path()).wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
-    let recovered = said
-        .lines()
-        .find_map(|line| line.strip_prefix("recovered "));
-    let entries = folder
-        .open()
-        .range(&room("lobby"), 1, ALL, ALL)
-        .await
-        .expect("dense");
+    let recovered = said.lines().find_map(|line| line.strip_prefix("recovered "));
+    let entries = folder.open().range(&room("lobby"), 1, ALL, ALL).await.expect("dense");
     assert_eq!(recovered, Some(&*entries.len().to_string()), "{said}");
 }

@@ -28,10 +28,7 @@ struct Folder {
 
 impl Folder {
     fn new() -> Folder {
-        Folder {
-            dir: tempfile::tempdir().expect("a folder"),
-            faults: Faults::default(),
-        }
+        Folder { dir: tempfile::tempdir().expect("a folder"), faults: Faults::default() }
     }
 
     fn path(&self) -> &Path {
@@ -40,10 +37,7 @@ impl Folder {
 
     fn settings(&self) -> Settings {
         let faults = self.faults.clone();
-        Settings {
-            faults,
-            ..settings(self.path())
-        }
+        Settings { faults, ..settings(self.path()) }
     }
 
     /// Another folder with the same files.
@@ -70,20 +64,14 @@ fn settings(dir: &Path) -> Settings {
 
 /// The engine's journal file that is written to, and how much of it is.
 fn written_journal(dir: &Path) -> (PathBuf, u64) {
-    let (_, path) = journal_files(&engine_dir(dir))
-        .pop()
-        .expect("there is always one");
+    let (_, path) = journal_files(&engine_dir(dir)).pop().expect("there is always one");
     let bytes = std::fs::read(&path).expect("readable");
     // By blocks, as the file is mostly zeros.
     let mut blocks = bytes.chunks(4_096);
-    let written = blocks
-        .rposition(|block| *block != [0; 4_096][..block.len()])
-        .map_or(0, |index| {
+    let written =
+        blocks.rposition(|block| *block != [0; 4_096][..block.len()]).map_or(0, |index| {
             let end = bytes.len().min((index + 1) * 4_096);
-            bytes[..end]
-                .iter()
-                .rposition(|byte| *byte != 0)
-                .map_or(0, |last| last as u64 + 1)
+            bytes[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
         });
     (path, written)
 }
@@ -97,9 +85,7 @@ async fn write_posts(journal: &Arc<dyn Journal>, epoch: u64, count: usize) {
     let mut owner = Owner::claim(journal, 0, epoch, epoch).await;
     for number in 0..count {
         for name in names() {
-            owner
-                .write(&name, vec![post(&format!("post {number} of {name}"))])
-                .await;
+            owner.write(&name, vec![post(&format!("post {number} of {name}"))]).await;
         }
     }
 }
@@ -109,11 +95,7 @@ async fn lengths(journal: &Arc<dyn Journal>) -> Vec<usize> {
     let mut lengths = Vec::new();
     for name in names() {
         let entries = journal.range(&name, 1, ALL, ALL).await.expect("dense");
-        let head = journal
-            .head(&name)
-            .await
-            .expect("readable")
-            .map_or(0, |head| head.head);
+        let head = journal.head(&name).await.expect("readable").map_or(0, |head| head.head);
         assert_eq!(entries.len() as u64, head, "{name}");
         lengths.push(entries.len());
     }
@@ -126,16 +108,9 @@ conformance_suite!(Folder::new());
 async fn a_folder_in_use_is_refused_by_the_name_of_its_user() {
     let mut folder = Folder::new();
     let journal = folder.open();
-    let error = Embedded::open(folder.settings())
-        .map(drop)
-        .expect_err("in use");
+    let error = Embedded::open(folder.settings()).map(drop).expect_err("in use");
     assert!(matches!(error, OpenError::Locked { .. }));
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("process {}", std::process::id())),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     drop(journal);
     drop(folder.open());
 }
@@ -144,30 +119,12 @@ async fn a_folder_in_use_is_refused_by_the_name_of_its_user() {
 async fn a_folder_made_for_other_slots_or_another_hash_is_refused() {
     let mut folder = Folder::new();
     drop(folder.open());
-    let slots = Settings {
-        slots: 17,
-        ..folder.settings()
-    };
-    let error = Embedded::open(slots)
-        .map(drop)
-        .expect_err("other slots")
-        .to_string();
-    assert!(
-        error.contains("slots 16") && error.contains("slots 17"),
-        "{error}"
-    );
-    let hash = Settings {
-        slot_hash: "other".into(),
-        ..folder.settings()
-    };
-    let error = Embedded::open(hash)
-        .map(drop)
-        .expect_err("another hash")
-        .to_string();
-    assert!(
-        error.contains("slot_hash test") && error.contains("slot_hash other"),
-        "{error}"
-    );
+    let slots = Settings { slots: 17, ..folder.settings() };
+    let error = Embedded::open(slots).map(drop).expect_err("other slots").to_string();
+    assert!(error.contains("slots 16") && error.contains("slots 17"), "{error}");
+    let hash = Settings { slot_hash: "other".into(), ..folder.settings() };
+    let error = Embedded::open(hash).map(drop).expect_err("another hash").to_string();
+    assert!(error.contains("slot_hash test") && error.contains("slot_hash other"), "{error}");
 }
 
 #[tokio::test]
@@ -203,8 +160,5 @@ async fn appends_that_wait_share_a_transaction() {
         task.await.expect("appended");
     }
     let transactions = mark::read(folder.path()) - before;
-    assert!(
-        transactions < 200,
-        "{transactions} transactions for 320 appends"
-    );
+    assert!(transactions < 200, "{transactions} transactions for 320 appends");
 }
