@@ -46,14 +46,8 @@ pub fn run(args: BenchArgs) -> ExitCode {
         let served = bare::serve(options, std::io::stdin().lock(), std::io::stdout());
         return finish(served.map(|()| ExitCode::SUCCESS).map_err(BenchError::from));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    finish(
-        runtime
-            .map_err(BenchError::from)
-            .and_then(|runtime| runtime.block_on(measure(args))),
-    )
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    finish(runtime.map_err(BenchError::from).and_then(|runtime| runtime.block_on(measure(args))))
 }
 
 async fn measure(args: BenchArgs) -> Result<ExitCode, BenchError> {

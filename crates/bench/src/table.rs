@@ -26,15 +26,8 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .0
-            .iter()
-            .map(|(name, _)| name.chars().count())
-            .max()
-            .unwrap_or(0);
-        self.0
-            .iter()
-            .try_for_each(|(name, value)| writeln!(f, "{name:width$}  {value}"))
+        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        self.0.iter().try_for_each(|(name, value)| writeln!(f, "{name:width$}  {value}"))
     }
 }
 
@@ -58,14 +51,8 @@ mod tests {
     #[test]
     fn rows_line_up_and_thousands_are_set_apart() {
         let mut table = Table::default();
-        table
-            .row("rooms", 3)
-            .optional("nothing", None::<u8>)
-            .row("messages", thousands(22_106));
+        table.row("rooms", 3).optional("nothing", None::<u8>).row("messages", thousands(22_106));
         assert_eq!(table.to_string(), "rooms     3\nmessages  22,106\n");
-        assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(thousands),
-            ["0", "999", "1,000", "1,234,567"]
-        );
+        assert_eq!([0, 999, 1_000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }

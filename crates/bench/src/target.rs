@@ -45,17 +45,10 @@ impl Dialer {
     #[must_use]
     pub fn new(target: Target) -> Dialer {
         let loopback = ["127.0.0.1", "localhost"].iter().any(|host| {
-            let rest = target
-                .url
-                .split_once("://")
-                .and_then(|(_, rest)| rest.strip_prefix(host));
+            let rest = target.url.split_once("://").and_then(|(_, rest)| rest.strip_prefix(host));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         });
-        Dialer {
-            target,
-            loopback,
-            dialled: AtomicU32::new(0),
-        }
+        Dialer { target, loopback, dialled: AtomicU32::new(0) }
     }
 
     /// A client of this name, which has not dialled yet.
@@ -109,10 +102,7 @@ mod tests {
     #[test]
     fn only_a_server_on_loopback_is_dialled_from_several_addresses() {
         let loopback = |url: &str| {
-            let target = Target {
-                url: url.to_owned(),
-                encoding: Format::Json,
-            };
+            let target = Target { url: url.to_owned(), encoding: Format::Json };
             Dialer::new(target).loopback
         };
         assert!(loopback("ws://127.0.0.1:8080"));

@@ -14,10 +14,7 @@ const MESSAGES: u64 = 34;
 fn options(url: String) -> ReplayOptions {
     ReplayOptions {
         file: PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/tea.jsonl")),
-        target: Target {
-            url,
-            encoding: Format::Json,
-        },
+        target: Target { url, encoding: Format::Json },
         speed: Speed::Max,
         rooms: None,
         readers: 2,
@@ -28,9 +25,7 @@ fn options(url: String) -> ReplayOptions {
 
 async fn replay_with(fault: Fault) -> Report {
     let address = toy::start(fault).await;
-    replay(options(format!("ws://{address}")))
-        .await
-        .expect("a report")
+    replay(options(format!("ws://{address}"))).await.expect("a report")
 }
 
 #[tokio::test]
@@ -40,10 +35,7 @@ async fn a_sound_server_gives_a_clean_report() {
     assert_eq!((report.rooms, report.counts.acknowledged), (2, MESSAGES));
     assert!(report.counts.deliveries > 4 * MESSAGES, "{report}");
     let shown = report.to_string();
-    assert!(
-        shown.ends_with("\n0 lost, 0 twice, 0 out of order\n"),
-        "{shown}"
-    );
+    assert!(shown.ends_with("\n0 lost, 0 twice, 0 out of order\n"), "{shown}");
 }
 
 #[tokio::test]
@@ -56,10 +48,7 @@ async fn a_pace_changes_nothing_but_the_time() {
     };
     let report = replay(options).await.expect("a report");
     assert!(report.is_clean(), "{report}");
-    assert!(
-        report.seconds > 0.15,
-        "the day is a minute and a half long: {report}"
-    );
+    assert!(report.seconds > 0.15, "the day is a minute and a half long: {report}");
 }
 
 #[tokio::test]
@@ -75,20 +64,14 @@ async fn a_wrong_text_is_found_and_named() {
     assert!(!report.is_clean());
     assert!(report.counts.wrong_text > 0, "{report}");
     let violation = report.first_violation.expect("the first").to_string();
-    assert!(
-        violation.contains("came as \"something else\""),
-        "{violation}"
-    );
+    assert!(violation.contains("came as \"something else\""), "{violation}");
 }
 
 #[tokio::test]
 async fn an_acknowledged_message_that_is_not_stored_is_found() {
     let report = replay_with(Fault::Forgets(7)).await;
     assert!(!report.is_clean(), "{report}");
-    assert!(
-        report.counts.misplaced > 0,
-        "another message stands where it was: {report}"
-    );
+    assert!(report.counts.misplaced > 0, "another message stands where it was: {report}");
 }
 
 #[tokio::test]
@@ -108,10 +91,7 @@ async fn what_cannot_be_begun_is_said_in_a_sentence() {
         "{nobody:?}"
     );
     let address = toy::start(Fault::Nothing).await;
-    let crowded = ReplayOptions {
-        connections: 3,
-        ..options(format!("ws://{address}"))
-    };
+    let crowded = ReplayOptions { connections: 3, ..options(format!("ws://{address}")) };
     let crowded = replay(crowded).await;
     assert!(
         matches!(&crowded, Err(BenchError::Usage(why)) if why.contains("--connections")),

@@ -1,7 +1,7 @@
 //! The table of slot tasks, and what all of them share.
 //!
 //! A slot's task starts with the first word for the slot and stays: without rooms it is a kilobyte, and
-//! so nobody can hold the inbox of a task that has ended.
+//! so what one stream says can never be split between a task that is ending and the next.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,7 +80,7 @@ impl Shared {
             registry,
             encode: Arc::new(wire::codec::Codec),
             clock,
-            nonce: seed | 1,
+            nonce: seed,
             counters: Counters::default(),
             fences: Mutex::default(),
             seeds: AtomicU64::new(seed),
@@ -145,7 +145,13 @@ impl Slots {
             tokio::spawn(SlotTask::new(slot, Arc::clone(&self.shared), receiver).run());
             sender
         };
-        lock(&self.inboxes).entry(slot).or_insert_with(start).clone()
+        let mut inboxes = lock(&self.inboxes);
+        let inbox = inboxes.entry(slot).or_insert_with(start);
+        if inbox.is_closed() {
+            // A broken invariant ended the task: the next one starts from the journal.
+            *inbox = start();
+        }
+        inbox.clone()
     }
 
     /// The inboxes of all tasks that were started.

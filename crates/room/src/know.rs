@@ -64,10 +64,16 @@ impl Room {
             target.redaction.get_or_insert(found);
             return Ok(());
         }
+        let blanked = records.iter().any(|record| record.kind == ContentKind::Tombstone);
         for record in records.into_iter().filter(|record| record.kind == ContentKind::Edit) {
             target.edits.entry(record.seq).or_insert((record.ordinal, record.payload));
         }
         if target.has_edits() {
+            return Ok(());
+        }
+        if blanked {
+            // Another owner has redacted it since it was read: read it again.
+            self.forget_target(seq);
             return Ok(());
         }
         let (has, counts) = (target.edits.len(), target.fold.edits);
@@ -78,8 +84,8 @@ impl Room {
     pub(crate) fn ask_for_more(&mut self, known: &Need) {
         let waits = |waiting: &Waiting| match known {
             Need::Ids(_) => true,
-            Need::Target(seq) => waiting.publish.content.target == *seq,
-            Need::Changes(_) | Need::Reaction(..) => false,
+            Need::Target(seq) | Need::Changes(seq) => waiting.publish.content.target == *seq,
+            Need::Reaction(..) => false,
         };
         self.ask_for_those(waits);
     }

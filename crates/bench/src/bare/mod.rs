@@ -69,11 +69,7 @@ fn spawn(options: &BareOptions) -> Result<Child, BenchError> {
     for (name, number) in numbers {
         command.arg(name).arg(number.to_string());
     }
-    Ok(command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?)
+    Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
 }
 
 async fn measure_child(
@@ -81,11 +77,7 @@ async fn measure_child(
     child: &mut Child,
 ) -> Result<FanoutReport, BenchError> {
     let pid = child.id().ok_or_else(dead)?;
-    let (input, output) = child
-        .stdin
-        .take()
-        .zip(child.stdout.take())
-        .ok_or_else(dead)?;
+    let (input, output) = child.stdin.take().zip(child.stdout.take()).ok_or_else(dead)?;
     measure(options, Process { pid }, input, output).await
 }
 
@@ -102,10 +94,7 @@ async fn measure(
 ) -> Result<FanoutReport, BenchError> {
     let mut lines = BufReader::new(output).lines();
     let port = lines.next_line().await?.ok_or_else(dead)?;
-    let target = Target {
-        url: format!("ws://127.0.0.1:{port}"),
-        encoding: options.encoding,
-    };
+    let target = Target { url: format!("ws://127.0.0.1:{port}"), encoding: options.encoding };
 
     let resident_before = process.resident_bytes()?;
     let rooms = [server::room()];
@@ -120,7 +109,7 @@ async fn measure(
     let (messages, members) = (options.rate * options.seconds, options.members as u64);
     let (deliveries, last_us) = audience.delivered(messages * members).await?;
     let cpu_us = (process.cpu_us()? - cpu_before) as f64;
-    let (latencies, reconnects) = audience.leave().await;
+    let (latencies, disconnects) = audience.leave().await;
     Ok(FanoutReport {
         members,
         rate: options.rate,
@@ -130,7 +119,7 @@ async fn measure(
         fault: None,
         deliveries,
         missing: (messages * members).saturating_sub(deliveries),
-        reconnects,
+        disconnects,
         deliveries_per_second: deliveries as f64 * 1e6
             / last_us.saturating_sub(start_us).max(1) as f64,
         latency: latencies.summary(),
@@ -151,19 +140,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_bare_loop_delivers_every_message_to_every_reader() {
-        let options = BareOptions {
-            encoding: Format::Json,
-            members: 20,
-            rate: 100,
-            seconds: 1,
-            json: false,
-        };
-        let served = BareServerOptions {
-            encoding: Format::Json,
-            members: 20,
-            rate: 100,
-            seconds: 1,
-        };
+        let options =
+            BareOptions { encoding: Format::Json, members: 20, rate: 100, seconds: 1, json: false };
+        let served =
+            BareServerOptions { encoding: Format::Json, members: 20, rate: 100, seconds: 1 };
         let (our_output, their_output) = io::pipe().expect("a pipe");
         let (their_input, our_input) = io::pipe().expect("a pipe");
         let server = std::thread::spawn(move || {
@@ -171,12 +151,8 @@ mod tests {
         });
         let input = pipe::Sender::from_owned_fd(our_input.into()).expect("a pipe");
         let output = pipe::Receiver::from_owned_fd(our_output.into()).expect("a pipe");
-        let process = Process {
-            pid: std::process::id(),
-        };
-        let report = measure(&options, process, input, output)
-            .await
-            .expect("a report");
+        let process = Process { pid: std::process::id() };
+        let report = measure(&options, process, input, output).await.expect("a report");
         assert_eq!((report.deliveries, report.missing), (2_000, 0), "{report}");
         assert!(report.latency.max_ms < 10_000.0, "{report}");
         server.join().expect("no panic").expect("no error");

@@ -115,11 +115,7 @@ fn upgrade(socket: &mut TcpStream, encoding: Encoding) -> io::Result<()> {
 
 fn user() -> User {
     let id = UserId::new("speaker-0").expect("printable");
-    User {
-        id,
-        name: "speaker-0".to_owned(),
-        data: Default::default(),
-    }
+    User { id, name: "speaker-0".to_owned(), data: Default::default() }
 }
 
 fn log() -> LogId {
@@ -145,16 +141,10 @@ fn greeting(encoding: Encoding) -> Vec<u8> {
         mark: Mark::default(),
         unread: 0,
         rights: Rights::OPEN,
-        catchup: Catchup::Snapshot(Snapshot {
-            reason: SnapshotReason::New,
-            page: Page::default(),
-        }),
+        catchup: Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: Page::default() }),
     };
-    let subscribed = Says::Subscribed {
-        room: room(),
-        subscription: Box::new(subscription),
-        presence: None,
-    };
+    let subscribed =
+        Says::Subscribed { room: room(), subscription: Box::new(subscription), presence: None };
     let mut out = Vec::new();
     for says in [Says::Welcome(Box::new(welcome)), subscribed] {
         let mut frame = Vec::new();
@@ -170,16 +160,8 @@ fn push(encoding: Encoding, seq: u64, id: &MessageId, intended_us: u64) -> Vec<u
         .expect("a post can be published");
     let at_ms = intended_us / 1_000 + 1_760_000_000_000;
     let log = (seq == 1).then(log);
-    let payload = codec::Codec.message(
-        &room(),
-        log.as_ref(),
-        seq,
-        seq,
-        id,
-        at_ms,
-        &user(),
-        &content,
-    );
+    let payload =
+        codec::Codec.message(&room(), log.as_ref(), seq, seq, id, at_ms, &user(), &content);
     let (mut frame, mut out) = (Vec::new(), Vec::new());
     codec::message_frame(encoding, &payload, &mut frame);
     ws::frame_into(OpCode::Data(ws::data_kind(encoding)), &frame, &mut out);
@@ -209,9 +191,7 @@ fn send(sockets: &[TcpStream], options: &BareServerOptions, encoding: Encoding) 
                     for intended_us in metronome.ticked()?.take((last - seq) as usize) {
                         seq += 1;
                         let frame = push(encoding, seq, &id, intended_us);
-                        sockets
-                            .iter()
-                            .try_for_each(|socket| send_to(socket, &frame))?;
+                        sockets.iter().try_for_each(|socket| send_to(socket, &frame))?;
                     }
                 }
                 index => drain(&sockets[index as usize])?,
@@ -227,10 +207,8 @@ fn send_to(mut socket: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
         match socket.write(bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut wanted = [rustix::event::PollFd::new(
-                    &socket,
-                    rustix::event::PollFlags::OUT,
-                )];
+                let mut wanted =
+                    [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::OUT)];
                 rustix::event::poll(&mut wanted, None)?;
             }
             Err(error) => return Err(error),

@@ -71,9 +71,7 @@ fn scripts(mut input: impl BufRead, rooms_max: usize) -> Result<Vec<Script>, Str
                 scripts.len() - 1
             }
         };
-        scripts[room]
-            .add(line)
-            .map_err(|fault| format!("{number}: {fault}"))?;
+        scripts[room].add(line).map_err(|fault| format!("{number}: {fault}"))?;
     }
     Ok(scripts)
 }
@@ -91,9 +89,7 @@ mod tests {
     #[test]
     fn a_plain_and_a_compressed_conversation_read_the_same() {
         let plain = read(&tea(), usize::MAX).expect("our own file");
-        let packed_path = tempfile::NamedTempFile::new()
-            .expect("a file")
-            .into_temp_path();
+        let packed_path = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
         let bytes = std::fs::read(tea()).expect("our own file");
         std::fs::write(&packed_path, zstd::encode_all(&*bytes, 3).expect("packs")).expect("writes");
         let packed = read(&packed_path, usize::MAX).expect("the same file");
@@ -115,18 +111,9 @@ mod tests {
         let good = r#"{"at_ms":1,"room":"r","kind":"join","user":"a"}"#;
         for (bad, why) in [
             ("{", "EOF"),
-            (
-                r#"{"at_ms":1,"room":"r","kind":"sing","user":"a"}"#,
-                "unknown variant",
-            ),
-            (
-                r#"{"at_ms":1,"room":"a b","kind":"join","user":"a"}"#,
-                "the room's name",
-            ),
-            (
-                r#"{"at_ms":1,"room":"r","kind":"message","user":""}"#,
-                "the user has 0 bytes",
-            ),
+            (r#"{"at_ms":1,"room":"r","kind":"sing","user":"a"}"#, "unknown variant"),
+            (r#"{"at_ms":1,"room":"a b","kind":"join","user":"a"}"#, "the room's name"),
+            (r#"{"at_ms":1,"room":"r","kind":"message","user":""}"#, "the user has 0 bytes"),
         ] {
             let fault =
                 scripts(format!("{good}\n\n{bad}\n").as_bytes(), 9).expect_err("a bad line");

@@ -47,11 +47,7 @@ impl Crowd {
         let key = self.free.pop().unwrap_or_else(|| {
             let bell = Bell::new(self.members.len(), &self.ready);
             let waker = bell.waker();
-            self.members.push(Slot {
-                connection: None,
-                bell,
-                waker,
-            });
+            self.members.push(Slot { connection: None, bell, waker });
             self.members.len() - 1
         });
         let slot = &mut self.members[key];

@@ -40,11 +40,7 @@ pub(super) struct Bell {
 
 impl Bell {
     pub(super) fn new(index: usize, list: &Arc<ReadyList>) -> Arc<Bell> {
-        Arc::new(Bell {
-            index,
-            rung: AtomicBool::new(false),
-            list: list.clone(),
-        })
+        Arc::new(Bell { index, rung: AtomicBool::new(false), list: list.clone() })
     }
 
     pub(super) fn waker(self: &Arc<Bell>) -> Waker {
@@ -85,16 +81,9 @@ mod tests {
         for bell in [&bells[1], &bells[0], &bells[1]] {
             bell.waker().wake();
         }
-        assert_eq!(
-            (list.pop(), list.pop(), list.pop()),
-            (Some(1), Some(0), None)
-        );
+        assert_eq!((list.pop(), list.pop(), list.pop()), (Some(1), Some(0), None));
         bells[1].ring();
-        assert_eq!(
-            list.pop(),
-            None,
-            "whoever pops an index hushes its bell before it polls"
-        );
+        assert_eq!(list.pop(), None, "whoever pops an index hushes its bell before it polls");
         bells[1].hush();
         bells[1].ring();
         assert_eq!(list.pop(), Some(1));

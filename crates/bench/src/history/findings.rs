@@ -142,14 +142,10 @@ impl fmt::Display for Violation {
         write!(f, "{}: {}", self.room, self.what)?;
         if let Some(reader) = &self.reader {
             write!(f, "\n  {reader} was told last:")?;
-            self.read
-                .iter()
-                .try_for_each(|line| write!(f, "\n    {line}"))?;
+            self.read.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
         }
         write!(f, "\n  the log around it:")?;
-        self.log
-            .iter()
-            .try_for_each(|line| write!(f, "\n    {line}"))
+        self.log.iter().try_for_each(|line| write!(f, "\n    {line}"))
     }
 }
 
@@ -166,10 +162,7 @@ pub struct Findings {
 
 impl Findings {
     pub(super) fn new(room: &str) -> Findings {
-        Findings {
-            room: room.to_owned(),
-            ..Findings::default()
-        }
+        Findings { room: room.to_owned(), ..Findings::default() }
     }
 
     /// Adds another room's.

@@ -121,9 +121,8 @@ impl Log {
     pub(super) fn out_of_order(&self) -> Vec<(Seq, String)> {
         let mut found = Vec::new();
         for sends in &self.authors {
-            let mut placed = sends
-                .iter()
-                .filter_map(|m| Some((self.messages[*m as usize].at?, *m)));
+            let mut placed =
+                sends.iter().filter_map(|m| Some((self.messages[*m as usize].at?, *m)));
             let Some(mut before) = placed.next() else {
                 continue;
             };
@@ -141,10 +140,7 @@ impl Log {
 
     /// Messages that nobody answers for.
     pub(super) fn unacknowledged(&self) -> Vec<String> {
-        let open = self
-            .messages
-            .iter()
-            .filter(|message| message.fate != Fate::Acknowledged);
+        let open = self.messages.iter().filter(|message| message.fate != Fate::Acknowledged);
         open.map(|message| {
             let Message { id, text, fate, .. } = message;
             match fate {
@@ -159,11 +155,7 @@ impl Log {
     pub(super) fn around(&self, seq: Seq) -> Vec<String> {
         let numbers = seq.saturating_sub(AROUND)..=seq.saturating_add(AROUND);
         numbers
-            .filter_map(|seq| {
-                self.by_seq
-                    .get(&seq)
-                    .map(|message| self.show(seq, Some(*message)))
-            })
+            .filter_map(|seq| self.by_seq.get(&seq).map(|message| self.show(seq, Some(*message))))
             .collect()
     }
 

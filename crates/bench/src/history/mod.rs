@@ -46,11 +46,7 @@ impl History {
     /// Of a room in which nothing has happened yet.
     #[must_use]
     pub fn new(room: &str) -> History {
-        History {
-            log: Log::default(),
-            readings: Vec::new(),
-            findings: Findings::new(room),
-        }
+        History { log: Log::default(), readings: Vec::new(), findings: Findings::new(room) }
     }
 
     /// A session that will publish; what it sends must keep its order.
@@ -119,12 +115,7 @@ impl History {
                 );
             }
             Arrival::Again => {
-                self.breach(
-                    Breach::Twice,
-                    seq,
-                    Some(reader),
-                    format!("{seq} came again"),
-                );
+                self.breach(Breach::Twice, seq, Some(reader), format!("{seq} came again"));
             }
         }
         self.judge_content(reader, seq, message, id, text);
@@ -212,17 +203,11 @@ impl History {
             Placed::Fits => return,
             Placed::Elsewhere(other) => {
                 let id = self.log.id(message);
-                (
-                    Breach::Twice,
-                    format!("{id} stands at {seq} and at {other}"),
-                )
+                (Breach::Twice, format!("{id} stands at {seq} and at {other}"))
             }
             Placed::Occupied(other) => {
                 let (id, other) = (self.log.id(message), self.log.id(other));
-                (
-                    Breach::Misplaced,
-                    format!("{seq} is {id} for one and {other} for another"),
-                )
+                (Breach::Misplaced, format!("{seq} is {id} for one and {other} for another"))
             }
             Placed::BelowFloor(floor) => {
                 let id = self.log.id(message);
@@ -232,10 +217,7 @@ impl History {
             }
             Placed::GivenUp => {
                 let id = self.log.id(message);
-                (
-                    Breach::Forged,
-                    format!("{id} was refused, and stands at {seq}"),
-                )
+                (Breach::Forged, format!("{id} was refused, and stands at {seq}"))
             }
         };
         self.breach(breach, seq, reader, what);

@@ -88,11 +88,7 @@ impl Reading {
             self.due = seq + 1;
             return Arrival::Hole { due };
         }
-        if self.holes.remove(&seq) || seq <= self.start {
-            Arrival::Late
-        } else {
-            Arrival::Again
-        }
+        if self.holes.remove(&seq) || seq <= self.start { Arrival::Late } else { Arrival::Again }
     }
 
     /// Moves behind `seq` by the service's explicit word. Answers how many entries were skipped so.
@@ -123,11 +119,7 @@ impl Reading {
         }
         let head = self.last.unwrap_or(head);
         let tail = (head + 1).saturating_sub(self.due);
-        let first = self
-            .holes
-            .first()
-            .copied()
-            .or((tail > 0).then_some(self.due));
+        let first = self.holes.first().copied().or((tail > 0).then_some(self.due));
         let count = self.holes.len() as u64 + self.more_holes + tail;
         self.holes.clear();
         Missing { count, first }

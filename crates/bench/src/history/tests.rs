@@ -34,38 +34,20 @@ fn a_clean_history_has_no_breach() {
     let findings = told(&[0, 1, 2, 3]);
     assert_eq!(findings.first, None);
     assert!(findings.counts.is_clean());
-    assert_eq!(
-        findings.counts.to_string(),
-        "0 lost, 0 twice, 0 out of order"
-    );
-    assert_eq!(
-        (findings.counts.acknowledged, findings.counts.deliveries),
-        (4, 4)
-    );
+    assert_eq!(findings.counts.to_string(), "0 lost, 0 twice, 0 out of order");
+    assert_eq!((findings.counts.acknowledged, findings.counts.deliveries), (4, 4));
 }
 
 #[test]
 fn a_lost_message_is_named_with_both_histories() {
     let findings = told(&[0, 1, 3]);
-    assert_eq!(
-        findings.counts.to_string(),
-        "1 lost, 0 twice, 0 out of order"
-    );
+    assert_eq!(findings.counts.to_string(), "1 lost, 0 twice, 0 out of order");
     let first = findings.first.expect("a hole");
-    assert_eq!(
-        (first.breach, &*first.room, first.seq),
-        (Breach::Hole, "lobby", 14)
-    );
+    assert_eq!((first.breach, &*first.room, first.seq), (Breach::Hole, "lobby", 14));
     let shown = first.to_string();
     assert!(shown.contains("14 came when 13 was due"), "{shown}");
-    assert!(
-        shown.contains("ann was told last:\n    11 message-0 \"one\""),
-        "{shown}"
-    );
-    assert!(
-        shown.contains("the log around it:\n    11 message-0"),
-        "{shown}"
-    );
+    assert!(shown.contains("ann was told last:\n    11 message-0 \"one\""), "{shown}");
+    assert!(shown.contains("the log around it:\n    11 message-0"), "{shown}");
     assert!(shown.contains("    13 message-2 \"three\""), "{shown}");
 }
 
@@ -80,10 +62,7 @@ fn a_lost_last_message_shows_when_the_reader_leaves() {
 #[test]
 fn a_repeated_message_counts_as_twice() {
     let findings = told(&[0, 1, 1, 2, 3]);
-    assert_eq!(
-        findings.counts.to_string(),
-        "0 lost, 1 twice, 0 out of order"
-    );
+    assert_eq!(findings.counts.to_string(), "0 lost, 1 twice, 0 out of order");
     assert_eq!(findings.first.expect("a repeat").seq, 12);
 }
 
@@ -96,22 +75,13 @@ fn a_message_under_two_numbers_counts_as_twice() {
     history.received(reader, 15, &id(1), TEXTS[1]);
     let findings = history.finish();
     assert_eq!(findings.counts.twice, 1);
-    assert!(
-        findings
-            .first
-            .expect("a repeat")
-            .what
-            .contains("stands at 15 and at 12")
-    );
+    assert!(findings.first.expect("a repeat").what.contains("stands at 15 and at 12"));
 }
 
 #[test]
 fn swapped_messages_count_as_out_of_order_and_not_as_lost() {
     let findings = told(&[0, 2, 1, 3]);
-    assert_eq!(
-        findings.counts.to_string(),
-        "0 lost, 0 twice, 1 out of order"
-    );
+    assert_eq!(findings.counts.to_string(), "0 lost, 0 twice, 1 out of order");
     assert_eq!(findings.first.expect("a swap").seq, 13);
 }
 
@@ -124,12 +94,7 @@ fn a_forged_message_and_a_wrong_text_are_named() {
     history.received(reader, 14, &id(3), "four");
     let findings = history.finish();
     assert_eq!((findings.counts.wrong_text, findings.counts.forged), (1, 1));
-    assert!(
-        findings
-            .counts
-            .to_string()
-            .ends_with(", 1 with a wrong text, 1 forged")
-    );
+    assert!(findings.counts.to_string().ends_with(", 1 with a wrong text, 1 forged"));
     let first = findings.first.expect("a wrong text");
     assert_eq!((first.breach, first.seq), (Breach::WrongText, 12));
     assert!(first.what.contains(r#"sent as "two" and came as "2""#));
@@ -145,10 +110,7 @@ fn another_message_at_an_acknowledged_number_is_misplaced() {
     history.acknowledged(&id(0), 1);
     history.received(reader, 1, &id(1), "two");
     let findings = history.finish();
-    assert_eq!(
-        (findings.counts.misplaced, findings.counts.unacknowledged),
-        (1, 1)
-    );
+    assert_eq!((findings.counts.misplaced, findings.counts.unacknowledged), (1, 1));
 }
 
 #[test]

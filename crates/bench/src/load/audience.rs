@@ -43,7 +43,7 @@ pub(crate) struct Audience {
 struct Tally {
     arrived: AtomicU64,
     deliveries: AtomicU64,
-    reconnects: AtomicU64,
+    disconnects: AtomicU64,
     /// When anybody was told anything, in the machine's monotonic microseconds.
     stirred_us: AtomicU64,
     fault: Mutex<Option<String>>,
@@ -55,10 +55,7 @@ impl Tally {
     }
 
     fn fault(&self, what: String) {
-        self.fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(what);
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
     }
 
     fn since_stirred_us(&self) -> u64 {
@@ -100,12 +97,7 @@ impl Audience {
             };
             tasks.spawn(listeners.listen(stopped.clone()));
         }
-        let audience = Audience {
-            tally,
-            members: members as u64,
-            tasks,
-            stop,
-        };
+        let audience = Audience { tally, members: members as u64, tasks, stop };
         audience.all_arrived().await?;
         Ok(audience)
     }
@@ -153,8 +145,8 @@ impl Audience {
         }
     }
 
-    /// Everybody leaves. Answers how old the messages were when they came, and how many connections had
-    /// to be made anew.
+    /// Everybody leaves. Answers how old the messages were when they came, and how many connections were
+    /// lost.
     pub(crate) async fn leave(mut self) -> (Latencies, u64) {
         // Nobody listens any more if all tasks have failed.
         let _ = self.stop.send(true);
@@ -164,7 +156,7 @@ impl Audience {
                 latencies.add(&heard);
             }
         }
-        (latencies, self.tally.reconnects.load(Ordering::Relaxed))
+        (latencies, self.tally.disconnects.load(Ordering::Relaxed))
     }
 }
 
@@ -222,15 +214,13 @@ impl Listeners {
                 return true;
             }
             Event::Disconnected { .. } => {
-                self.tally.reconnects.fetch_add(1, Ordering::Relaxed);
+                self.tally.disconnects.fetch_add(1, Ordering::Relaxed);
             }
             Event::Ended { code, message } => {
-                self.tally
-                    .fault(format!("{}: {message} ({code})", self.places[key].0));
+                self.tally.fault(format!("{}: {message} ({code})", self.places[key].0));
             }
             Event::NotSubscribed { refusal, .. } => {
-                self.tally
-                    .fault(format!("{}: {}", self.places[key].0, refusal.message));
+                self.tally.fault(format!("{}: {}", self.places[key].0, refusal.message));
             }
             Event::Violation(what) => self.tally.fault(what),
             _ => {}

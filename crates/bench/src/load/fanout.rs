@@ -62,8 +62,8 @@ pub struct FanoutReport {
     pub deliveries: u64,
     /// Deliveries that did not come.
     pub missing: u64,
-    /// Connections that were lost and resumed.
-    pub reconnects: u64,
+    /// Connections that were lost, and dials that failed.
+    pub disconnects: u64,
     /// From the first intended send to the last delivery.
     pub deliveries_per_second: f64,
     /// From the intended send to the reader.
@@ -105,12 +105,10 @@ pub async fn fanout(options: FanoutOptions) -> Result<FanoutReport, BenchError> 
     let expected = spoken.acknowledged * members;
     let (deliveries, last_us) = audience.delivered(expected).await?;
     let cpu_after = process.map(Process::cpu_us).transpose()?;
-    let (latencies, reconnects) = audience.leave().await;
+    let (latencies, disconnects) = audience.leave().await;
 
     let took_us = last_us.saturating_sub(spoken.start_us).max(1);
-    let cpu_us = cpu_after
-        .zip(cpu_before)
-        .map(|(after, before)| (after - before) as f64);
+    let cpu_us = cpu_after.zip(cpu_before).map(|(after, before)| (after - before) as f64);
     let resident = resident_after.zip(resident_before);
     Ok(FanoutReport {
         members,
@@ -121,7 +119,7 @@ pub async fn fanout(options: FanoutOptions) -> Result<FanoutReport, BenchError> 
         fault: spoken.fault,
         deliveries,
         missing: expected.saturating_sub(deliveries),
-        reconnects,
+        disconnects,
         deliveries_per_second: deliveries as f64 * 1e6 / took_us as f64,
         latency: latencies.summary(),
         cpu_us_per_delivery: cpu_us.map(|us| us / deliveries.max(1) as f64),
@@ -163,10 +161,7 @@ pub async fn beside_bare(options: FanoutOptions) -> Result<BesideBareReport, Ben
         bares.push(bare::bare(bare_options.clone()).await?);
     }
     let cpu = |reports: &[FanoutReport]| -> Vec<f64> {
-        reports
-            .iter()
-            .filter_map(|report| report.cpu_us_per_delivery)
-            .collect()
+        reports.iter().filter_map(|report| report.cpu_us_per_delivery).collect()
     };
     let (server_cpu, bare_cpu) = (cpu(&servers), cpu(&bares));
     let clean = servers.iter().chain(&bares).all(FanoutReport::is_clean);
@@ -192,22 +187,16 @@ impl fmt::Display for FanoutReport {
         let mut table = Table::default();
         table
             .row("readers", thousands(self.members))
-            .row(
-                "meant",
-                format!("{}/s for {} s", thousands(self.rate), self.seconds),
-            )
+            .row("meant", format!("{}/s for {} s", thousands(self.rate), self.seconds))
             .row("messages", thousands(self.messages))
             .row("failed", thousands(self.failed))
             .optional("first failure", self.fault.as_deref())
             .row("deliveries", thousands(self.deliveries))
             .row("missing", thousands(self.missing))
-            .row("connections resumed", thousands(self.reconnects))
+            .row("connections lost", thousands(self.disconnects))
             .row("deliveries/s", thousands(self.deliveries_per_second as u64))
             .row("intended to delivered", self.latency)
-            .optional(
-                "CPU per delivery",
-                self.cpu_us_per_delivery.map(|us| format!("{us:.2} us")),
-            )
+            .optional("CPU per delivery", self.cpu_us_per_delivery.map(|us| format!("{us:.2} us")))
             .optional(
                 "resident per connection",
                 resident.map(|bytes| format!("{} bytes", thousands(bytes))),
@@ -225,14 +214,8 @@ impl fmt::Display for BesideBareReport {
         self.server.fmt(f)?;
         let mut table = Table::default();
         table
-            .row(
-                "CPU per delivery, server",
-                list(&self.server_cpu_us_per_delivery),
-            )
-            .row(
-                "CPU per delivery, bare loop",
-                list(&self.bare_cpu_us_per_delivery),
-            )
+            .row("CPU per delivery, server", list(&self.server_cpu_us_per_delivery))
+            .row("CPU per delivery, bare loop", list(&self.bare_cpu_us_per_delivery))
             .row("ratio", format!("{:.2}", self.cpu_ratio));
         table.fmt(f)
     }

@@ -26,9 +26,7 @@ pub(crate) fn fresh_rooms(what: &str, count: usize) -> Vec<RoomName> {
     let mut seed = Seed::new(crate::measure::monotonic_us());
     let run = seed.letters(10);
     let name = |nth| RoomName::new(&format!("bench:{what}:{run}:{nth}"));
-    (0..count.max(1))
-        .map(|nth| name(nth).expect("letters, digits and colons are a name"))
-        .collect()
+    (0..count.max(1)).map(|nth| name(nth).expect("letters, digits and colons are a name")).collect()
 }
 
 /// Whether this process may open so many connections.

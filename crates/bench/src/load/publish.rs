@@ -75,9 +75,7 @@ pub async fn publish(options: PublishOptions) -> Result<PublishReport, BenchErro
     let spoken = speakers.speak(options.seconds).await?;
     let took_us = monotonic_us().saturating_sub(spoken.start_us).max(1);
     let cpu_after = process.map(Process::cpu_us).transpose()?;
-    let cpu_us = cpu_after
-        .zip(cpu_before)
-        .map(|(after, before)| (after - before) as f64);
+    let cpu_us = cpu_after.zip(cpu_before).map(|(after, before)| (after - before) as f64);
     Ok(PublishReport {
         rate: options.rate,
         seconds: options.seconds,
@@ -104,24 +102,15 @@ impl fmt::Display for PublishReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::default();
         table
-            .row(
-                "meant",
-                format!("{}/s for {} s", thousands(self.rate), self.seconds),
-            )
+            .row("meant", format!("{}/s for {} s", thousands(self.rate), self.seconds))
             .row("sessions", thousands(self.sessions))
             .row("rooms", thousands(self.rooms))
             .row("acknowledged", thousands(self.acknowledged))
             .row("failed", thousands(self.failed))
             .optional("first failure", self.fault.as_deref())
-            .row(
-                "acknowledged/s",
-                thousands(self.acknowledged_per_second as u64),
-            )
+            .row("acknowledged/s", thousands(self.acknowledged_per_second as u64))
             .row("intended to acknowledged", self.latency)
-            .optional(
-                "CPU per message",
-                self.cpu_us_per_message.map(|us| format!("{us:.2} us")),
-            );
+            .optional("CPU per message", self.cpu_us_per_message.map(|us| format!("{us:.2} us")));
         table.fmt(f)
     }
 }

@@ -168,9 +168,7 @@ impl Speakers {
             Event::Published(published) => {
                 self.spoken.acknowledged += 1;
                 if let Some(intended_us) = self.unacknowledged.remove(&published.id) {
-                    self.spoken
-                        .latencies
-                        .record(monotonic_us().saturating_sub(intended_us));
+                    self.spoken.latencies.record(monotonic_us().saturating_sub(intended_us));
                 }
                 true
             }

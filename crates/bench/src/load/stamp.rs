@@ -10,10 +10,7 @@ const MARK: &str = "t=";
 /// A body of [`BODY_BYTES`] that was meant to be sent at this time of the machine's monotonic clock.
 pub(crate) fn body(intended_us: u64) -> String {
     let mut body = format!("{MARK}{intended_us:016} ");
-    body.extend(std::iter::repeat_n(
-        'x',
-        BODY_BYTES.saturating_sub(body.len()),
-    ));
+    body.extend(std::iter::repeat_n('x', BODY_BYTES.saturating_sub(body.len())));
     body
 }
 

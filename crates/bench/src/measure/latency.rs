@@ -60,15 +60,8 @@ pub struct Latency {
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Latency {
-            p50_ms,
-            p99_ms,
-            max_ms,
-        } = self;
-        write!(
-            f,
-            "p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, max {max_ms:.2} ms"
-        )
+        let Latency { p50_ms, p99_ms, max_ms } = self;
+        write!(f, "p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, max {max_ms:.2} ms")
     }
 }
 

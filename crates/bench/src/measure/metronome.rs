@@ -39,17 +39,10 @@ impl Metronome {
             TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
         )?;
         let start_us = monotonic_us() + LEAD_US;
-        let setting = Itimerspec {
-            it_interval: span(NANOS / rate),
-            it_value: span(start_us * 1_000),
-        };
+        let setting =
+            Itimerspec { it_interval: span(NANOS / rate), it_value: span(start_us * 1_000) };
         timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &setting)?;
-        Ok(Metronome {
-            timer,
-            start_us,
-            rate,
-            ticks: 0,
-        })
+        Ok(Metronome { timer, start_us, rate, ticks: 0 })
     }
 
     /// The times of all ticks since the last call, as they were meant; empty if there was none.
@@ -94,10 +87,7 @@ impl Ticker {
     pub fn start(rate: u64) -> io::Result<Ticker> {
         let metronome = Metronome::start(rate)?;
         let readable = Receiver::from_owned_fd_unchecked(metronome.timer.try_clone()?)?;
-        Ok(Ticker {
-            metronome,
-            readable,
-        })
+        Ok(Ticker { metronome, readable })
     }
 
     /// Waits for the next tick. Answers the times of all that were since the last call, as they were
@@ -119,10 +109,7 @@ impl Ticker {
 }
 
 fn span(nanos: u64) -> Timespec {
-    Timespec {
-        tv_sec: (nanos / NANOS) as i64,
-        tv_nsec: (nanos % NANOS) as i64,
-    }
+    Timespec { tv_sec: (nanos / NANOS) as i64, tv_nsec: (nanos % NANOS) as i64 }
 }
 
 #[cfg(test)]
@@ -136,10 +123,7 @@ mod tests {
         while times.len() < 50 {
             times.extend(ticker.tick().await.expect("a timer"));
         }
-        assert!(
-            times.windows(2).all(|pair| pair[1] - pair[0] == 1_000),
-            "{times:?}"
-        );
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{times:?}");
         assert!(times[49] <= monotonic_us());
         assert!(Metronome::start(0).is_err());
     }

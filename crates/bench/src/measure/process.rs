@@ -39,10 +39,8 @@ impl Process {
     /// As for [`cpu_us`](Process::cpu_us).
     pub fn resident_bytes(self) -> Result<u64, ProcessError> {
         let statm = self.read("statm")?;
-        let pages = statm
-            .split_ascii_whitespace()
-            .nth(1)
-            .and_then(|pages| pages.parse::<u64>().ok());
+        let pages =
+            statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
         let pages = pages.ok_or_else(|| self.fault("statm", "cannot be understood"))?;
         Ok(pages * rustix::param::page_size() as u64)
     }
@@ -80,17 +78,10 @@ mod tests {
 
     #[test]
     fn our_own_process_can_be_measured_and_an_absent_one_is_named() {
-        let own = Process {
-            pid: std::process::id(),
-        };
+        let own = Process { pid: std::process::id() };
         assert!(own.resident_bytes().expect("we are here") > 4_096);
         own.cpu_us().expect("we are here");
-        let error = Process { pid: u32::MAX }
-            .cpu_us()
-            .expect_err("no such process");
-        assert!(
-            error.to_string().starts_with("/proc/4294967295/stat: "),
-            "{error}"
-        );
+        let error = Process { pid: u32::MAX }.cpu_us().expect_err("no such process");
+        assert!(error.to_string().starts_with("/proc/4294967295/stat: "), "{error}");
     }
 }

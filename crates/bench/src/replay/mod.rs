@@ -97,20 +97,14 @@ pub async fn replay(options: ReplayOptions) -> Result<Report, BenchError> {
 async fn read(options: &ReplayOptions) -> Result<Vec<Script>, BenchError> {
     let (file, rooms) = (options.file.clone(), options.rooms.unwrap_or(usize::MAX));
     let reading = tokio::task::spawn_blocking(move || conversation::read(&file, rooms));
-    Ok(reading
-        .await
-        .map_err(|error| BenchError::Io(error.to_string()))??)
+    Ok(reading.await.map_err(|error| BenchError::Io(error.to_string()))??)
 }
 
 /// How many connections may be open: what was asked for, as far as descriptors go.
 fn connections_max(options: &ReplayOptions, scripts: &[Script]) -> Result<usize, BenchError> {
     let descriptors = raise_descriptor_limit().saturating_sub(DESCRIPTORS_SPARED);
-    let most = options
-        .connections
-        .min(usize::try_from(descriptors).unwrap_or(usize::MAX));
-    let crowded = scripts
-        .iter()
-        .find(|script| script.peak + options.readers > most);
+    let most = options.connections.min(usize::try_from(descriptors).unwrap_or(usize::MAX));
+    let crowded = scripts.iter().find(|script| script.peak + options.readers > most);
     match crowded {
         None => Ok(most),
         Some(script) => Err(BenchError::Usage(format!(

@@ -42,6 +42,7 @@ impl Outcome {
 
     /// What the machine of a client that has left kept from the checker.
     pub(super) fn count_client(&mut self, counters: Counters) {
+        self.reconnects += counters.welcomes.saturating_sub(1);
         self.findings.counts.twice += counters.duplicates_dropped;
     }
 
@@ -75,9 +76,6 @@ impl Progress {
 
     /// Messages and deliveries so far.
     pub(super) fn read(&self) -> (u64, u64) {
-        (
-            self.acknowledged.load(Ordering::Relaxed),
-            self.deliveries.load(Ordering::Relaxed),
-        )
+        (self.acknowledged.load(Ordering::Relaxed), self.deliveries.load(Ordering::Relaxed))
     }
 }

@@ -47,11 +47,7 @@ pub(super) struct Pace {
 impl Pace {
     /// The step of `first_ms` is due at `start`.
     pub(super) fn new(speed: Speed, start: Instant, first_ms: u64) -> Pace {
-        Pace {
-            speed,
-            start,
-            first_ms,
-        }
+        Pace { speed, start, first_ms }
     }
 
     /// When a step is due; `None`: as soon as may be.

@@ -38,10 +38,7 @@ fn as_text<S: serde::Serializer>(
     violation: &Option<Violation>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    violation
-        .as_ref()
-        .map(Violation::to_string)
-        .serialize(serializer)
+    violation.as_ref().map(Violation::to_string).serialize(serializer)
 }
 
 impl Report {
@@ -54,12 +51,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts {
-            acknowledged,
-            deliveries,
-            skipped,
-            ..
-        } = self.counts;
+        let Counts { acknowledged, deliveries, skipped, .. } = self.counts;
         let per_second = |count: u64| thousands((count as f64 / self.seconds.max(0.001)) as u64);
         let mut table = Table::default();
         table
@@ -68,10 +60,7 @@ impl fmt::Display for Report {
             .row("connections resumed", thousands(self.reconnects))
             .row("messages", thousands(acknowledged))
             .row("deliveries", thousands(deliveries))
-            .optional(
-                "skipped by a snapshot",
-                (skipped > 0).then(|| thousands(skipped)),
-            )
+            .optional("skipped by a snapshot", (skipped > 0).then(|| thousands(skipped)))
             .row("seconds", format!("{:.1}", self.seconds))
             .row("messages/s", per_second(acknowledged))
             .row("deliveries/s", per_second(deliveries))

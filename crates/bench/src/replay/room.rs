@@ -172,9 +172,7 @@ impl RoomReplay {
     fn come(&mut self, name: &str, nick: Option<Nick>) -> Key {
         let mut connection = self.shared.dialer.connection(name);
         // The snapshot is not looked at, so one post is enough.
-        let wished = connection
-            .client()
-            .subscribe(&self.script.room, Reading::recent(1));
+        let wished = connection.client().subscribe(&self.script.room, Reading::recent(1));
         wished.expect("a client that has no room yet takes one");
         let key = self.crowd.add(connection);
         if self.people.len() <= key {
@@ -209,8 +207,7 @@ impl RoomReplay {
         match member.client().publish(&self.script.room, content) {
             Ok(id) => {
                 self.history.sent(person.author, id.as_str(), &text);
-                self.sent_us
-                    .insert(id, monotonic_us() - late.as_micros() as u64);
+                self.sent_us.insert(id, monotonic_us() - late.as_micros() as u64);
                 person.unacknowledged += 1;
                 self.in_flight += 1;
                 self.moved = Instant::now();
@@ -265,11 +262,8 @@ impl RoomReplay {
                     self.let_go(key);
                 }
             }
-            Event::Disconnected { .. } => self.outcome.reconnects += 1,
             Event::Violation(what) => self.outcome.violation(what),
-            Event::Unsubscribed {
-                why, again: false, ..
-            } => {
+            Event::Unsubscribed { why, again: false, .. } => {
                 self.handle_fault(key, &format!("lost the room: {}", why.message));
             }
             Event::NotSubscribed { refusal, .. } => {
@@ -302,34 +296,26 @@ impl RoomReplay {
         };
         self.moved = Instant::now();
         let text = message.content.text();
-        self.history
-            .received(reader, message.seq, message.id.as_str(), text);
+        self.history.received(reader, message.seq, message.id.as_str(), text);
         if let Some(sent_us) = self.sent_us.get(&message.id) {
-            self.outcome
-                .delivery
-                .record(monotonic_us().saturating_sub(*sent_us));
+            self.outcome.delivery.record(monotonic_us().saturating_sub(*sent_us));
         }
         self.shared.progress.delivered();
         self.let_go(key);
     }
 
     fn handle_published(&mut self, key: Key, published: &Published) {
-        self.history
-            .acknowledged(published.id.as_str(), published.seq);
+        self.history.acknowledged(published.id.as_str(), published.seq);
         if let Some(sent_us) = self.sent_us.get(&published.id) {
-            self.outcome
-                .publish
-                .record(monotonic_us().saturating_sub(*sent_us));
+            self.outcome.publish.record(monotonic_us().saturating_sub(*sent_us));
         }
         self.shared.progress.acknowledged();
         self.answered(key);
     }
 
     fn handle_not_published(&mut self, key: Key, given_up: &NotPublished) {
-        self.history
-            .given_up(given_up.id.as_str(), given_up.may_have_been_sent);
-        self.outcome
-            .fault(format!("{}: {given_up}", self.script.room));
+        self.history.given_up(given_up.id.as_str(), given_up.may_have_been_sent);
+        self.outcome.fault(format!("{}: {given_up}", self.script.room));
         self.answered(key);
     }
 
@@ -345,10 +331,7 @@ impl RoomReplay {
 
     /// Its own wish, or against it.
     fn handle_ended(&mut self, key: Key, code: u32, message: &str) {
-        if self.people[key]
-            .as_ref()
-            .is_some_and(|person| person.stage != Stage::Gone)
-        {
+        if self.people[key].as_ref().is_some_and(|person| person.stage != Stage::Gone) {
             self.handle_fault(key, &format!("was ended: {message} ({code})"));
         }
         self.remove(key);
@@ -390,9 +373,7 @@ impl RoomReplay {
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let step = self.script.steps.get(self.next_step);
-        let due = step
-            .and_then(|step| self.pace.due(step.at_ms))
-            .filter(|due| *due > now);
+        let due = step.and_then(|step| self.pace.due(step.at_ms)).filter(|due| *due > now);
         let patience_ends = if self.is_owed() { self.moved } else { now } + STALLED_AFTER;
         due.map_or(patience_ends, |due| due.min(patience_ends))
     }
@@ -406,11 +387,7 @@ impl RoomReplay {
     }
 
     fn give_up(&mut self) {
-        let Self {
-            arriving,
-            in_flight,
-            ..
-        } = self;
+        let Self { arriving, in_flight, .. } = self;
         let staying = self.crowd.len();
         self.outcome.fault(format!(
             "{}: nothing moved for {} s: {arriving} sessions on their way in, {in_flight} messages \

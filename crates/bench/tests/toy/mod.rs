@@ -52,11 +52,7 @@ struct State {
 pub(crate) async fn start(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
-    let state = Arc::new(Mutex::new(State {
-        fault,
-        publishes: 0,
-        rooms: HashMap::new(),
-    }));
+    let state = Arc::new(Mutex::new(State { fault, publishes: 0, rooms: HashMap::new() }));
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             tokio::spawn(converse(socket, state.clone()));
@@ -69,9 +65,7 @@ async fn converse(socket: TcpStream, state: Arc<Mutex<State>>) {
     #[allow(clippy::result_large_err, reason = "tungstenite's signature")]
     let answer = |request: &Request, mut response: Response| {
         if let Some(named) = request.headers().get("sec-websocket-protocol") {
-            response
-                .headers_mut()
-                .insert("sec-websocket-protocol", named.clone());
+            response.headers_mut().insert("sec-websocket-protocol", named.clone());
         }
         Ok(response)
     };
@@ -80,11 +74,7 @@ async fn converse(socket: TcpStream, state: Arc<Mutex<State>>) {
     };
     let (mut sink, mut stream) = ws.split();
     let (outbox, mut outgoing) = mpsc::unbounded_channel();
-    let mut session = Session {
-        state,
-        outbox,
-        user: None,
-    };
+    let mut session = Session { state, outbox, user: None };
     loop {
         tokio::select! {
             incoming = stream.next() => match incoming {
@@ -120,16 +110,9 @@ impl Session {
                 let name = hello.name.expect("a name");
                 let id: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
                 let id = UserId::new(&id).expect("hexadecimal");
-                self.user = Some(User {
-                    id,
-                    name,
-                    data: Bytes::new(),
-                });
+                self.user = Some(User { id, name, data: Bytes::new() });
                 self.welcome(r#ref);
-                hello
-                    .subscribe
-                    .iter()
-                    .for_each(|wish| self.subscribe(0, wish));
+                hello.subscribe.iter().for_each(|wish| self.subscribe(0, wish));
             }
             ClientSays::Subscribe(wish) => self.subscribe(r#ref, &wish),
             ClientSays::Publish(publish) => self.publish(r#ref, &publish),
@@ -158,10 +141,9 @@ impl Session {
         let held = wish.after.as_ref().map(|after| after.seq);
         let catchup = match held {
             Some(seq) => Catchup::Resumed { missed: head - seq },
-            None => Catchup::Snapshot(Snapshot {
-                reason: SnapshotReason::New,
-                page: Page::default(),
-            }),
+            None => {
+                Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: Page::default() })
+            }
         };
         let subscription = Subscription {
             log: if head == 0 { LogId::none() } else { log() },
@@ -175,14 +157,7 @@ impl Session {
         };
         let room_name = wish.room.clone();
         let subscription = Box::new(subscription);
-        self.say(
-            r#ref,
-            Says::Subscribed {
-                room: room_name,
-                subscription,
-                presence: None,
-            },
-        );
+        self.say(r#ref, Says::Subscribed { room: room_name, subscription, presence: None });
         for payload in room.entries.iter().skip(held.unwrap_or(head) as usize) {
             push(&self.outbox, payload);
         }
@@ -194,11 +169,7 @@ impl Session {
         let id = publish.id.clone().expect("an id");
         let key = (user.id.clone(), id.as_str().to_owned());
         let mut state = self.state.lock().expect("no panic");
-        let known = state
-            .rooms
-            .get(&publish.room)
-            .and_then(|room| room.by_id.get(&key))
-            .copied();
+        let known = state.rooms.get(&publish.room).and_then(|room| room.by_id.get(&key)).copied();
         if let Some(seq) = known {
             return self.published(r#ref, publish, seq, true);
         }
@@ -213,11 +184,7 @@ impl Session {
         if fault == Fault::Rewords(nth) {
             content = codec::content(&MessageContent::post("something else")).expect("a post");
         }
-        let copies = if fault == Fault::StoresTwice(nth) {
-            2
-        } else {
-            1
-        };
+        let copies = if fault == Fault::StoresTwice(nth) { 2 } else { 1 };
         for seq in seq..seq + copies {
             let log = (seq == 1).then(log);
             let payload = codec::Codec.message(
@@ -249,16 +216,7 @@ impl Session {
 
     fn published(&self, r#ref: u32, publish: &Publish, seq: u64, duplicate: bool) {
         let room = publish.room.clone();
-        self.say(
-            r#ref,
-            Says::Published {
-                room,
-                log: log(),
-                seq,
-                at_ms: 1,
-                duplicate,
-            },
-        );
+        self.say(r#ref, Says::Published { room, log: log(), seq, at_ms: 1, duplicate });
     }
 
     fn say(&self, r#ref: u32, says: Says) {

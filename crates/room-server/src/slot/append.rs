@@ -8,7 +8,7 @@ use model::{AppendError, Batch, Fence, Now, RoomBatch, RoomName, Seq};
 use room::Head;
 use tokio::sync::oneshot;
 
-use super::place::{Place, Waiting};
+use super::place::{No, Place, Waiting};
 use super::{Appending, Done, SlotTask, open, read};
 
 /// Entries of one append; a room gives at most `batch_entries_max` of them. More would only make the
@@ -80,9 +80,14 @@ impl SlotTask {
             } else if let Some(open) = open(&mut self.rooms, name)
                 && open.opened == *opened
             {
+                let is_fenced = result == Err(AppendError::Fenced);
                 open.room.handle_appended(now, result);
-                // What it answers now is answered before the room may be dropped.
-                self.take_outputs(now, name);
+                if is_fenced {
+                    self.forget_room(now, name, No::Unavailable);
+                } else {
+                    // What it answers now is answered before the room may be dropped.
+                    self.take_outputs(now, name);
+                }
             }
         }
         if fenced {

@@ -34,9 +34,9 @@ impl SlotTask {
         let view = self.shared.registry.view();
         let record = view.slot(self.no);
         self.machine.handle_record(now, record.cloned());
-        let others = record.is_some_and(|record| {
-            record.owner != self.shared.config.node && view.nodes.contains_key(&record.owner)
-        });
+        let other = record.filter(|record| record.owner != self.shared.config.node);
+        self.may_be_watched |= other.is_some();
+        let others = other.is_some_and(|record| view.nodes.contains_key(&record.owner));
         if !others {
             self.machine.handle_order(now, Order::TakeOver);
         }
@@ -147,9 +147,10 @@ impl SlotTask {
     fn serve(&mut self, now: Now, fence: Fence, old: Fence) {
         tracing::debug!(slot = self.no, fence, "serving");
         let continues = self.built_on != 0 && self.built_on == old;
-        if !continues && old != 0 {
-            self.collect_until = Some(now.plus_ms(self.shared.config.limits.presence_grace_ms));
+        if !continues && old != 0 && self.may_be_watched {
+            self.collect(now);
         }
+        self.may_be_watched = false;
         if !continues && !self.rooms.is_empty() {
             // Somebody else wrote in between: nothing in memory can be trusted.
             self.forget_rooms(now, No::Unavailable);
@@ -183,8 +184,14 @@ impl SlotTask {
         }
     }
 
+    /// Rooms that are opened within the grace collect presence in silence: edges are coming back.
+    pub(super) fn collect(&mut self, now: Now) {
+        self.collect_until = Some(now.plus_ms(self.shared.config.limits.presence_grace_ms));
+    }
+
     /// Drops all rooms.
     pub(super) fn forget_rooms(&mut self, now: Now, no: No) {
+        self.may_be_watched = true;
         let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
         names.iter().for_each(|name| self.forget_room(now, name, no));
     }

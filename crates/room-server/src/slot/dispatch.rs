@@ -107,7 +107,9 @@ impl SlotTask {
     /// superseded would show them an old log for as long as nobody publishes.
     fn set_verified(&mut self, now: Now, verified: bool) {
         self.verified = verified;
-        if !verified {
+        if verified {
+            self.collect(now);
+        } else {
             self.forget_rooms(now, No::Unavailable);
         }
     }

@@ -100,6 +100,9 @@ pub(crate) struct SlotTask {
     slot_pos: u64,
     /// The slot's last fence, as the last claim or drop left it; 0 if what is open cannot be built upon.
     built_on: Fence,
+    /// Whether edges may hold attachments that this owner has not heard of: the slot was another
+    /// node's, its rooms were dropped, or this process has only begun.
+    may_be_watched: bool,
     /// Until then, rooms that are opened collect presence in silence.
     collect_until: Option<Now>,
     rooms: BTreeMap<RoomName, Place>,
@@ -128,6 +131,7 @@ pub(crate) struct SlotTask {
 /// Where a room stands and the end of its log, as far as it was asked for.
 type Tail = Result<(Option<Head>, Vec<Record>), ReadError>;
 
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Event {
     Done(Done),
     Words(usize),
@@ -141,10 +145,10 @@ impl SlotTask {
             machine: cluster::Slot::new(shared.config.node.clone()),
             seed: Seed::new(shared.next_seed()),
             no,
-            shared,
             inbox,
             slot_pos: 0,
             built_on: 0,
+            may_be_watched: now.mono_us < shared.config.limits.presence_grace_ms * 1_000,
             collect_until: None,
             rooms: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -161,6 +165,7 @@ impl SlotTask {
             draining: false,
             drained: Vec::new(),
             swept_at: now,
+            shared,
         }
     }
 

@@ -16,6 +16,7 @@ pub(super) enum Place {
     Open(Box<OpenRoom>),
 }
 
+/// A room on its way into memory.
 pub(super) struct Opening {
     /// Which attempt; the answer to a former one is void.
     pub(super) attempt: u64,
@@ -23,7 +24,8 @@ pub(super) struct Opening {
     pub(super) words: Vec<Waiting>,
 }
 
-/// A word that waits, or that something happened in between.
+/// A word that waits, or something that happened in between.
+#[allow(clippy::large_enum_variant, reason = "nearly all are words")]
 pub(super) enum Waiting {
     Word(ToSlot),
     Trimmed(Head),
@@ -38,6 +40,7 @@ pub(super) struct Reclaim {
     pub(super) claims: u64,
 }
 
+/// A room in memory, with what the slot keeps of it.
 pub(super) struct OpenRoom {
     pub(super) room: Room,
     /// The attempt that opened it: what was begun for a former life of the room is void.

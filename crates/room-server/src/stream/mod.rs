@@ -142,33 +142,44 @@ impl Conversation {
             }
             FarOp::Watch { room, watch } => {
                 let peer = self.peer.clone();
-                self.hand(room.clone(), ToSlot::Watch { peer, room, watch });
+                self.hand(room.clone(), ToSlot::Watch { peer, room, watch })?;
             }
             FarOp::Unwatch { room, watch } => {
                 let peer = self.peer.number;
-                self.hand(room.clone(), ToSlot::Unwatch { peer, room, watch });
+                self.hand(room.clone(), ToSlot::Unwatch { peer, room, watch })?;
             }
             FarOp::Ask { id, ask } => {
                 let peer = self.peer.clone();
-                self.hand(ask.room.clone(), ToSlot::Ask { peer, id, ask });
+                self.hand(ask.room.clone(), ToSlot::Ask { peer, id, ask })?;
             }
-            FarOp::Send(frame) => convert::from_owner(frame, |frame| self.ready.push_back(frame)),
+            FarOp::Send(frame) => {
+                // With each heartbeat: whoever only reads learns here that a slot's task has ended.
+                if self.reached.values().any(mpsc::Sender::is_closed) {
+                    return Err(slot_ended());
+                }
+                convert::from_owner(frame, |frame| self.ready.push_back(frame));
+            }
             FarOp::Close(why) => return Err(Status::invalid_argument(why)),
         }
         Ok(())
     }
 
     /// Hands a word to its room's slot; a full slot is waited for before the next is read.
-    fn hand(&mut self, room: RoomName, word: ToSlot) {
+    fn hand(&mut self, room: RoomName, word: ToSlot) -> Result<(), Status> {
         let slot = self.slots.slot_of(&room);
         let inbox = self.reached.entry(slot).or_insert_with(|| self.slots.inbox(slot));
-        if let Err(mpsc::error::TrySendError::Full(word)) = inbox.try_send(word) {
-            let inbox = inbox.clone();
-            self.handing = Some(Box::pin(async move {
-                // A slot that has ended is drained: its edges are told by the end of this stream.
-                let _ = inbox.send(word).await;
-            }));
+        match inbox.try_send(word) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(slot_ended()),
+            Err(mpsc::error::TrySendError::Full(word)) => {
+                let inbox = inbox.clone();
+                self.handing = Some(Box::pin(async move {
+                    // If the slot ends meanwhile, so does this stream, with the next word.
+                    let _ = inbox.send(word).await;
+                }));
+            }
         }
+        Ok(())
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -229,6 +240,11 @@ impl Drop for Conversation {
             }
         });
     }
+}
+
+/// The task of a slot that this stream reached is gone: the edge comes back to a new one.
+fn slot_ended() -> Status {
+    Status::unavailable("rooms of this stream start anew")
 }
 
 fn watch_of(fed: &Fed) -> u64 {

@@ -59,8 +59,7 @@ impl Peer {
         let weight = weight(&frame);
         let waiting = self.state.bytes.fetch_add(weight, Ordering::AcqRel);
         let fits = waiting == 0 || waiting + weight <= self.state.bytes_max;
-        let sent = fits.then(|| self.frames.try_send(frame));
-        if let Some(Ok(())) = sent {
+        if fits && self.frames.try_send(frame).is_ok() {
             return true;
         }
         self.state.overrun.store(true, Ordering::Release);

@@ -1,6 +1,6 @@
 //! A room server over a pipe, and a link client that does what it is told.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
