@@ -23,9 +23,7 @@ fn main() -> Result<()> {
 
     let link_out = out.join("link");
     fs::create_dir_all(&link_out)?;
-    let link = generator()
-        .out_dir(&link_out)
-        .extern_path(".parlour.v1", "crate::v1");
+    let link = generator().out_dir(&link_out).extern_path(".parlour.v1", "crate::v1");
     generate_messages(link, compile(LINK)?.set)
 }
 

@@ -192,29 +192,20 @@ mod tests {
     fn integral_numbers_print_without_a_fraction_and_keys_in_order() {
         let data = parse(r#"{"z":1.0,"a":{"y":-3,"x":2.5},"m":[0,true,null,"s"]}"#);
         let printed = serde_json::to_string(&data).unwrap();
-        assert_eq!(
-            printed,
-            r#"{"a":{"x":2.5,"y":-3},"m":[0,true,null,"s"],"z":1}"#
-        );
+        assert_eq!(printed, r#"{"a":{"x":2.5,"y":-3},"m":[0,true,null,"s"],"z":1}"#);
     }
 
     #[test]
     fn a_value_survives_the_binary_encoding() {
         let data = parse(r#"{"n":null,"list":[[],{}],"zero":0,"empty":"","no":false}"#);
-        assert_eq!(
-            Struct::decode(data.encode_to_vec().as_slice()).unwrap(),
-            data
-        );
+        assert_eq!(Struct::decode(data.encode_to_vec().as_slice()).unwrap(), data);
     }
 
     #[test]
     fn the_bytes_are_those_of_the_well_known_type() {
         // fields { key: "a" value { number_value: 1 } }
-        let bytes = [
-            &[0x0a, 0x0e, 0x0a, 0x01, b'a', 0x12, 0x09, 0x11][..],
-            &1f64.to_le_bytes(),
-        ]
-        .concat();
+        let bytes =
+            [&[0x0a, 0x0e, 0x0a, 0x01, b'a', 0x12, 0x09, 0x11][..], &1f64.to_le_bytes()].concat();
         assert_eq!(parse(r#"{"a":1}"#).encode_to_vec(), bytes);
     }
 
@@ -233,9 +224,7 @@ mod tests {
 
     #[test]
     fn what_json_has_no_number_for_is_refused() {
-        let nan = Value {
-            kind: Some(Kind::Number(f64::NAN)),
-        };
+        let nan = Value { kind: Some(Kind::Number(f64::NAN)) };
         assert!(serde_json::to_string(&nan).is_err());
     }
 

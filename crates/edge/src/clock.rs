@@ -15,9 +15,7 @@ impl Clock {
     /// A clock whose monotonic zero is this moment.
     #[must_use]
     pub fn start() -> Clock {
-        Clock {
-            zero: Instant::now(),
-        }
+        Clock { zero: Instant::now() }
     }
 
     /// This moment.

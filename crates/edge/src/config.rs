@@ -32,16 +32,10 @@ impl Config {
         let mut faults = self.limits.check();
         let shards_max = link::SHARDS_MAX as usize;
         if self.shards > shards_max {
-            faults.push(format!(
-                "shards ({}) must be at most {shards_max}",
-                self.shards
-            ));
+            faults.push(format!("shards ({}) must be at most {shards_max}", self.shards));
         }
         if self.lanes == 0 || self.lanes > LANES_MAX {
-            faults.push(format!(
-                "lanes ({}) must be between 1 and {LANES_MAX}",
-                self.lanes
-            ));
+            faults.push(format!("lanes ({}) must be between 1 and {LANES_MAX}", self.lanes));
         }
         faults
     }

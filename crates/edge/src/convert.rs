@@ -12,18 +12,15 @@ use wire::link::owner_frame::Frame as FromFrame;
 pub(crate) fn to_owner(frame: &ToOwner) -> pb::EdgeFrame {
     let name = |room: &model::RoomName| room.as_str().to_owned();
     let frame = match frame {
-        ToOwner::Open { edge, lane } => ToFrame::Open(pb::Open {
-            edge: edge.as_str().to_owned(),
-            lane: *lane,
-        }),
-        ToOwner::Watch { room, watch } => ToFrame::Watch(pb::Watch {
-            room: name(room),
-            watch: *watch,
-        }),
-        ToOwner::Unwatch { room, watch } => ToFrame::Unwatch(pb::Unwatch {
-            room: name(room),
-            watch: *watch,
-        }),
+        ToOwner::Open { edge, lane } => {
+            ToFrame::Open(pb::Open { edge: edge.as_str().to_owned(), lane: *lane })
+        }
+        ToOwner::Watch { room, watch } => {
+            ToFrame::Watch(pb::Watch { room: name(room), watch: *watch })
+        }
+        ToOwner::Unwatch { room, watch } => {
+            ToFrame::Unwatch(pb::Unwatch { room: name(room), watch: *watch })
+        }
         ToOwner::Ask { id, ask } => ToFrame::Ask(codec::encode_ask(*id, ask)),
         ToOwner::Heartbeat => ToFrame::Heartbeat(pb::Heartbeat {}),
     };

@@ -34,10 +34,7 @@ impl Directory {
     /// Forgets a connection, unless a newer one has taken its place.
     pub(crate) fn leave(&self, session: &SessionId, generation: Generation) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions
-            .get(session)
-            .is_some_and(|standing| standing.generation == generation)
-        {
+        if sessions.get(session).is_some_and(|standing| standing.generation == generation) {
             sessions.remove(session);
         }
     }

@@ -84,10 +84,7 @@ impl Listeners {
     /// # Errors
     /// A sentence that names the address and what to do.
     pub async fn bind(http: SocketAddr, grpc: SocketAddr) -> Result<Listeners, String> {
-        Ok(Listeners {
-            http: bind("listen", http).await?,
-            grpc: bind("grpc", grpc).await?,
-        })
+        Ok(Listeners { http: bind("listen", http).await?, grpc: bind("grpc", grpc).await? })
     }
 }
 
@@ -106,9 +103,7 @@ pub struct Edge {
 
 impl std::fmt::Debug for Edge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Edge")
-            .field("sessions", &self.sessions())
-            .finish_non_exhaustive()
+        f.debug_struct("Edge").field("sessions", &self.sessions()).finish_non_exhaustive()
     }
 }
 
@@ -141,17 +136,9 @@ impl Edge {
             draining: AtomicBool::new(false),
             readiness,
         });
-        let near = NearConfig {
-            edge: config.node,
-            lane: 0,
-            owner,
-            ask_wait_ms: limits.publish_wait_ms,
-        };
-        let lane_context = LaneContext {
-            clock,
-            owners,
-            shards,
-        };
+        let near =
+            NearConfig { edge: config.node, lane: 0, owner, ask_wait_ms: limits.publish_wait_ms };
+        let lane_context = LaneContext { clock, owners, shards };
         lane_inboxes.start(&near, &lane_context, &mut seed, clock.now());
         let threads = shard_inboxes
             .into_iter()
@@ -166,17 +153,9 @@ impl Edge {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let (stop, stopped) = watch::channel(false);
-        tokio::spawn(http::serve(
-            listeners.http,
-            Arc::clone(&shared),
-            stopped.clone(),
-        ));
+        tokio::spawn(http::serve(listeners.http, Arc::clone(&shared), stopped.clone()));
         tokio::spawn(serve_grpc(listeners.grpc, Arc::clone(&shared), stopped));
-        Ok(Edge {
-            shared,
-            stop,
-            threads,
-        })
+        Ok(Edge { shared, stop, threads })
     }
 
     /// Sessions that are open.
@@ -191,10 +170,7 @@ impl Edge {
         self.shared.draining.store(true, Ordering::Release);
         let deadline = tokio::time::Instant::now() + within;
         let drain = Drain::End { end, spread_ms };
-        if tokio::time::timeout_at(deadline, self.shared.shards.drain(&drain))
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout_at(deadline, self.shared.shards.drain(&drain)).await.is_ok() {
             while self.sessions() > 0 && tokio::time::Instant::now() < deadline {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
@@ -216,12 +192,8 @@ async fn serve_grpc(
     mut stopped: watch::Receiver<bool>,
 ) {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health
-        .set_service_status("", tonic_health::ServingStatus::Serving)
-        .await;
-    health
-        .set_service_status("parlour.v1.Chat", tonic_health::ServingStatus::Serving)
-        .await;
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    health.set_service_status("parlour.v1.Chat", tonic_health::ServingStatus::Serving).await;
     let reflect = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(wire::FILE_DESCRIPTOR_SET)

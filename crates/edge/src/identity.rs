@@ -105,9 +105,7 @@ pub struct Door {
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door")
-            .field("names_allowed", &self.names_allowed)
-            .finish_non_exhaustive()
+        f.debug_struct("Door").field("names_allowed", &self.names_allowed).finish_non_exhaustive()
     }
 }
 
@@ -130,11 +128,7 @@ impl Door {
     /// # Errors
     /// [`Unverified`], with a text for whoever tried.
     pub fn verify(&self, shown: Credentials<'_>, now: Now) -> Result<Verified, Unverified> {
-        match (
-            &self.token_key,
-            shown.token.filter(|token| !token.is_empty()),
-            shown.name,
-        ) {
+        match (&self.token_key, shown.token.filter(|token| !token.is_empty()), shown.name) {
             (Some(key), Some(token), _) => verify_token(key, token, now),
             (Some(_), None, _) => Err(Unverified::Name(
                 "this server wants a token: put a JWT into hello.token, or into the gRPC metadata \
@@ -198,9 +192,7 @@ impl Door {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return None;
         }
-        let claims = decode::<ResumeClaims>(token, &self.resume_decode, &validation())
-            .ok()?
-            .claims;
+        let claims = decode::<ResumeClaims>(token, &self.resume_decode, &validation()).ok()?.claims;
         let ours = claims.cluster == self.cluster
             && claims.user == user.as_str()
             && claims.exp >= now.wall_ms / 1_000;
@@ -242,11 +234,7 @@ fn verify_token(key: &DecodingKey, token: &str, now: Now) -> Result<Verified, Un
         .map_err(|error| Unverified::Invalid(format!("the token's sub: {error}")))?;
     let name = claims.name.unwrap_or_else(|| claims.sub.clone());
     Ok(Verified {
-        user: User {
-            id,
-            name: bounded_name(&name),
-            data: bytes::Bytes::new(),
-        },
+        user: User { id, name: bounded_name(&name), data: bytes::Bytes::new() },
         roles: Arc::new(roles(&claims.rooms)?),
         expires_at_ms: Some(expires_at_ms),
         service: claims.service,
@@ -298,11 +286,7 @@ fn named(name: &str) -> Result<Verified, Unverified> {
         Unverified::Name("the name is too long once its special characters are encoded".into())
     })?;
     Ok(Verified {
-        user: User {
-            id,
-            name: name.to_owned(),
-            data: bytes::Bytes::new(),
-        },
+        user: User { id, name: name.to_owned(), data: bytes::Bytes::new() },
         roles: open_roles(),
         expires_at_ms: None,
         service: false,
@@ -323,10 +307,7 @@ fn minted() -> SessionId {
     let mut bytes = [0u8; 20];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let text: String = bytes
-        .iter()
-        .map(|b| ALPHABET[usize::from(b & 31)] as char)
-        .collect();
+    let text: String = bytes.iter().map(|b| ALPHABET[usize::from(b & 31)] as char).collect();
     SessionId::new(&text).expect("letters and digits")
 }
 
@@ -336,10 +317,7 @@ mod tests {
     use serde_json::json;
 
     fn now() -> Now {
-        Now {
-            mono_us: 0,
-            wall_ms: 1_760_000_000_000,
-        }
+        Now { mono_us: 0, wall_ms: 1_760_000_000_000 }
     }
 
     fn key() -> Secret {
@@ -347,12 +325,8 @@ mod tests {
     }
 
     fn token(claims: &serde_json::Value) -> String {
-        encode(
-            &Header::new(Algorithm::HS256),
-            claims,
-            &EncodingKey::from_secret(&key().0),
-        )
-        .expect("signs")
+        encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(&key().0))
+            .expect("signs")
     }
 
     fn door(with_key: bool) -> Door {
@@ -360,10 +334,7 @@ mod tests {
     }
 
     fn shown(token: &str) -> Credentials<'_> {
-        Credentials {
-            token: Some(token),
-            name: None,
-        }
+        Credentials { token: Some(token), name: None }
     }
 
     #[test]
@@ -381,38 +352,20 @@ mod tests {
     #[test]
     fn an_expired_token_is_told_so_and_a_forged_one_is_not_taken() {
         let expired = token(&json!({"sub": "ann", "exp": 1_759_999_999}));
-        assert_eq!(
-            door(true).verify(shown(&expired), now()),
-            Err(Unverified::Expired)
-        );
+        assert_eq!(door(true).verify(shown(&expired), now()), Err(Unverified::Expired));
         let mut forged = token(&json!({"sub": "ann", "exp": 1_760_000_100}));
         forged.replace_range(forged.len() - 4.., "AAAA");
-        assert!(matches!(
-            door(true).verify(shown(&forged), now()),
-            Err(Unverified::Invalid(_))
-        ));
+        assert!(matches!(door(true).verify(shown(&forged), now()), Err(Unverified::Invalid(_))));
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjk5OTk5OTk5OTl9.";
-        assert!(matches!(
-            door(true).verify(shown(none), now()),
-            Err(Unverified::Invalid(_))
-        ));
+        assert!(matches!(door(true).verify(shown(none), now()), Err(Unverified::Invalid(_))));
     }
 
     #[test]
     fn a_name_is_enough_only_without_a_key() {
-        let named = Credentials {
-            token: None,
-            name: Some("Zoë"),
-        };
+        let named = Credentials { token: None, name: Some("Zoë") };
         let verified = door(false).verify(named, now()).expect("a name is enough");
-        assert_eq!(
-            (verified.user.id.as_str(), verified.user.name.as_str()),
-            ("Zo%C3%AB", "Zoë")
-        );
-        assert!(matches!(
-            door(true).verify(named, now()),
-            Err(Unverified::Name(_))
-        ));
+        assert_eq!((verified.user.id.as_str(), verified.user.name.as_str()), ("Zo%C3%AB", "Zoë"));
+        assert!(matches!(door(true).verify(named, now()), Err(Unverified::Name(_))));
         assert!(matches!(
             door(false).verify(Credentials::default(), now()),
             Err(Unverified::Name(_))
@@ -422,23 +375,14 @@ mod tests {
     #[test]
     fn a_resume_token_carries_the_session_on_for_its_own_user_only() {
         let door = door(false);
-        let (ann, bob) = (
-            UserId::new("ann").expect("valid"),
-            UserId::new("bob").expect("valid"),
-        );
+        let (ann, bob) = (UserId::new("ann").expect("valid"), UserId::new("bob").expect("valid"));
         let mut seed = Seed::new(1);
         let (session, first) = door.session(&ann, None, now(), &mut seed);
         let resume = door.resume_token(&session, &ann, first, now());
         let (again, second) = door.session(&ann, Some(&resume), now(), &mut seed);
         assert_eq!(again, session);
         assert!(second > first);
-        assert_ne!(
-            door.session(&bob, Some(&resume), now(), &mut seed).0,
-            session
-        );
-        assert_ne!(
-            door.session(&ann, Some("rubbish"), now(), &mut seed).0,
-            session
-        );
+        assert_ne!(door.session(&bob, Some(&resume), now(), &mut seed).0, session);
+        assert_ne!(door.session(&ann, Some("rubbish"), now(), &mut seed).0, session);
     }
 }

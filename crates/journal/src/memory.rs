@@ -42,6 +42,8 @@ pub enum Fault {
 pub enum Damage {
     /// It is not there any more.
     Lost,
+    /// Its header is there, its payload is not.
+    PayloadLost,
     /// A bit of it is another.
     Flipped,
 }
@@ -130,6 +132,9 @@ impl Memory {
         match damage {
             Damage::Lost => {
                 spaces[Space::Index as usize].remove(&header);
+                spaces[Space::Log as usize].remove(&payload);
+            }
+            Damage::PayloadLost => {
                 spaces[Space::Log as usize].remove(&payload);
             }
             Damage::Flipped => {

@@ -88,7 +88,7 @@ async fn a_trim_of_everything_leaves_no_row_of_an_entry() {
 
 #[tokio::test]
 async fn damage_is_told_by_every_read_that_meets_it_and_by_no_other() {
-    for damage in [Damage::Lost, Damage::Flipped] {
+    for damage in [Damage::Lost, Damage::PayloadLost, Damage::Flipped] {
         let memory = Memory::new();
         let journal: Arc<dyn Journal> = Arc::new(memory.clone());
         let lobby = room("lobby");

@@ -50,8 +50,13 @@ impl Digest {
     #[must_use]
     pub fn of(kind: ContentKind, target: Seq, key: &str, remove: bool, text: &str) -> Digest {
         let head = [kind as u8, u8::from(remove)];
-        let parts: [&[u8]; 5] =
-            [&head, &target.to_be_bytes(), &(key.len() as u64).to_be_bytes(), key.as_bytes(), text.as_bytes()];
+        let parts: [&[u8]; 5] = [
+            &head,
+            &target.to_be_bytes(),
+            &(key.len() as u64).to_be_bytes(),
+            key.as_bytes(),
+            text.as_bytes(),
+        ];
         let bytes = parts.into_iter().flatten();
         Digest(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

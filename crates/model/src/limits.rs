@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn the_defaults_have_no_fault_and_every_bad_relation_is_named() {
         assert_eq!(Limits::default().check(), Vec::<String>::new());
-        let bad = Limits { idle_ms: 10, dedup_window: 100_000, room_queue_max: 0, ..Limits::default() };
+        let bad =
+            Limits { idle_ms: 10, dedup_window: 100_000, room_queue_max: 0, ..Limits::default() };
         assert_eq!(bad.check().len(), 3);
     }
 }

@@ -81,7 +81,10 @@ impl Stop {
 /// The first signal drains; a second one does not wait for it.
 async fn serve_until(app: App, mut stop: Stop) -> ExitCode {
     stop.asked().await;
-    tracing::info!(sessions = app.edge.sessions(), "leaving: telling every session when to come back");
+    tracing::info!(
+        sessions = app.edge.sessions(),
+        "leaving: telling every session when to come back"
+    );
     tokio::select! {
         left = app.drain() => {
             if left > 0 {
@@ -194,7 +197,11 @@ async fn open_journal(settings: &Settings) -> Result<Arc<Embedded>, String> {
     let engine = journal::embedded::Settings {
         headroom_bytes: settings.headroom_bytes,
         erase_within: Duration::from_millis(settings.erase_within_ms),
-        ..journal::embedded::Settings::new(&settings.data, cluster::SLOTS_DEFAULT, cluster::SLOT_HASH)
+        ..journal::embedded::Settings::new(
+            &settings.data,
+            cluster::SLOTS_DEFAULT,
+            cluster::SLOT_HASH,
+        )
     };
     let opened = tokio::task::spawn_blocking(move || Embedded::open(engine)).await;
     match opened {

@@ -110,9 +110,8 @@ impl SettingsArgs {
             }
         }
         for pair in &self.set {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("--set {pair}: write NAME=VALUE"))?;
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| format!("--set {pair}: write NAME=VALUE"))?;
             flags.push((key.trim().to_owned(), value.trim().to_owned()));
         }
         let environment = std::env::vars_os()

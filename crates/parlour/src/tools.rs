@@ -13,7 +13,7 @@ pub fn journal(command: JournalCommand) -> ExitCode {
         JournalCommand::Check { dir } => embedded::check(dir),
         JournalCommand::Salvage { dir, new_dir } => {
             embedded::salvage(dir, new_dir, &|room| cluster::slot_of(room, cluster::SLOTS_DEFAULT))
-        },
+        }
     };
     match reported {
         Ok(report) => {

@@ -83,18 +83,9 @@ fn faults(table: &BTreeMap<String, Row>, graph: &Graph) -> Vec<String> {
             }
         }
         let impure = IMPURE.iter().filter(|_| row.pure).map(ToString::to_string);
-        for never in row
-            .never_imports
-            .iter()
-            .cloned()
-            .chain(impure)
-            .collect::<Names>()
-        {
+        for never in row.never_imports.iter().cloned().chain(impure).collect::<Names>() {
             if let Some(path) = graph.path(name, &never) {
-                faults.push(format!(
-                    "{name} must not reach {never}: {}",
-                    path.join(" -> ")
-                ));
+                faults.push(format!("{name} must not reach {never}: {}", path.join(" -> ")));
             }
         }
     }
@@ -129,10 +120,7 @@ impl Graph {
             let from = names_by_id[string(&node["id"])].clone();
             edges.entry(from).or_default().extend(normal);
         }
-        Self {
-            ours: members.iter().map(|id| names_by_id[id].clone()).collect(),
-            edges,
-        }
+        Self { ours: members.iter().map(|id| names_by_id[id].clone()).collect(), edges }
     }
 
     fn imports(&self, name: &str) -> impl Iterator<Item = &String> {
@@ -179,10 +167,7 @@ fn row(line: &str) -> (String, Row) {
     let [name, kind, may_import, never_imports] = cells[..] else {
         panic!("not four cells: {line}");
     };
-    assert!(
-        ["pure", "shell"].contains(&kind),
-        "what kind is this? {line}"
-    );
+    assert!(["pure", "shell"].contains(&kind), "what kind is this? {line}");
     let row = Row {
         pure: kind == "pure",
         may_import: quoted(may_import),
@@ -202,30 +187,18 @@ fn names<'a>(names: impl IntoIterator<Item = &'a str>) -> Names {
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--locked",
-            "--filter-platform",
-        ])
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform"])
         .arg(host())
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("cargo metadata writes JSON")
 }
 
 /// This machine's target: without it cargo would fetch packages that only other systems need.
 fn host() -> String {
-    let output = Command::new("rustc")
-        .arg("-vV")
-        .output()
-        .expect("rustc runs");
+    let output = Command::new("rustc").arg("-vV").output().expect("rustc runs");
     let about = String::from_utf8(output.stdout).expect("rustc writes text");
     let host = about.lines().find_map(|line| line.strip_prefix("host: "));
     host.expect("rustc -vV names the host").to_owned()

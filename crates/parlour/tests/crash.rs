@@ -18,19 +18,30 @@ const ROOMS: [&str; 3] = ["busy", "team:ops", "quiet"];
 /// Each publisher keeps so many unacknowledged: enough that every kill catches some.
 const IN_FLIGHT: usize = 8;
 
+/// Between two sends of one publisher: the machine is to be busy with kills, not with traffic.
+const PACE: Duration = Duration::from_millis(3);
+
 /// What publishers were told stands where.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<BTreeMap<(String, MessageId), Seq>>>);
 
 impl Ledger {
     fn note(&self, room: &str, id: MessageId, seq: Seq) {
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((room.to_owned(), id), seq);
+        let before = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((room.to_owned(), id), seq);
         assert_eq!(before, None, "acknowledged twice");
     }
 
     fn of(&self, name: &str) -> Vec<(MessageId, Seq)> {
         let ledger = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.iter().filter(|((room, _), _)| room == name).map(|((_, id), seq)| (id.clone(), *seq)).collect()
+        ledger
+            .iter()
+            .filter(|((room, _), _)| room == name)
+            .map(|((_, id), seq)| (id.clone(), *seq))
+            .collect()
     }
 
     fn len(&self) -> usize {
@@ -60,9 +71,11 @@ async fn publish_on_and_on(options: Options, ledger: Ledger, stop: Arc<AtomicBoo
         }
         let name = ROOMS[sent % ROOMS.len()];
         let content = MessageContent::post(format!("{sent}"));
-        let acknowledgement = person.handle.send(&room(name), content).await.expect("there is space");
+        let acknowledgement =
+            person.handle.send(&room(name), content).await.expect("there is space");
         waiting.push_back((name, acknowledgement));
         sent += 1;
+        tokio::time::sleep(PACE).await;
     }
     for (name, acknowledgement) in waiting {
         acknowledged(name, acknowledgement, &ledger).await;
@@ -70,7 +83,11 @@ async fn publish_on_and_on(options: Options, ledger: Ledger, stop: Arc<AtomicBoo
     sent
 }
 
-async fn acknowledged(name: &str, acknowledgement: parlour_client::Acknowledgement, ledger: &Ledger) {
+async fn acknowledged(
+    name: &str,
+    acknowledgement: parlour_client::Acknowledgement,
+    ledger: &Ledger,
+) {
     let id = acknowledgement.id().clone();
     let outcome = patiently("an acknowledgement", acknowledgement.outcome()).await;
     ledger.note(name, id, outcome.expect("it is sent until it stands").seq);
@@ -82,7 +99,11 @@ async fn standing(server: &Server, name: &str, after: Position) -> HashMap<Messa
     let mut next = after.seq + 1;
     let entered = reader.enter(name, Reading::after(after)).await;
     let head = entered.subscription.head;
-    assert_eq!(entered.missed(), head + 1 - next, "{name}: a resume brings what stands behind the position");
+    assert_eq!(
+        entered.missed(),
+        head + 1 - next,
+        "{name}: a resume brings what stands behind the position"
+    );
     let mut found = HashMap::new();
     while next <= head {
         let message = reader.message(name).await;
@@ -95,7 +116,12 @@ async fn standing(server: &Server, name: &str, after: Position) -> HashMap<Messa
 }
 
 /// Everything acknowledged stands at its number; what was acknowledged long ago is looked at by the caller.
-async fn compare(server: &Server, name: &str, acknowledged: &[(MessageId, Seq)], after: Position) -> usize {
+async fn compare(
+    server: &Server,
+    name: &str,
+    acknowledged: &[(MessageId, Seq)],
+    after: Position,
+) -> usize {
     let from = after.seq;
     let found = standing(server, name, after).await;
     for (id, seq) in acknowledged.iter().filter(|(_, seq)| *seq > from) {
@@ -106,7 +132,8 @@ async fn compare(server: &Server, name: &str, acknowledged: &[(MessageId, Seq)],
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_outlives_kills_at_any_moment_and_nothing_stands_twice() {
-    let rounds: u64 = std::env::var("PARLOUR_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(25);
+    let rounds: u64 =
+        std::env::var("PARLOUR_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(25);
     let seed = std::env::var("SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(20_251_123);
     println!("SEED={seed} PARLOUR_CRASH_ROUNDS={rounds}");
     let mut random = fastrand::Rng::with_seed(seed);
@@ -130,7 +157,10 @@ async fn what_was_acknowledged_outlives_kills_at_any_moment_and_nothing_stands_t
         let before = ledger.len();
         let deadline = std::time::Instant::now() + support::PATIENCE;
         while ledger.len() < before + 30 {
-            assert!(std::time::Instant::now() < deadline, "round {round}: nothing is acknowledged any more");
+            assert!(
+                std::time::Instant::now() < deadline,
+                "round {round}: nothing is acknowledged any more"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(Duration::from_millis(random.u64(0..150))).await;
@@ -138,7 +168,9 @@ async fn what_was_acknowledged_outlives_kills_at_any_moment_and_nothing_stands_t
         server.kill();
         // As of now: whatever is noted later was acknowledged by the next process.
         let acknowledged = ROOMS.map(|name| ledger.of(name));
+        let t0 = std::time::Instant::now();
         server = next.start();
+        eprintln!("round {round}: start {:?}", t0.elapsed());
         for (name, acknowledged) in ROOMS.iter().zip(&acknowledged) {
             let last = acknowledged.iter().map(|(_, seq)| *seq).max().unwrap_or(0);
             let log = log_of(&server, name, &mut logs).await;
@@ -152,6 +184,7 @@ async fn what_was_acknowledged_outlives_kills_at_any_moment_and_nothing_stands_t
                 }
             }
         }
+        eprintln!("round {round}: compared {:?} {}", t0.elapsed(), ledger.len());
     }
     let mut sent = 0;
     stop.store(true, Ordering::Relaxed);
@@ -172,8 +205,13 @@ async fn what_was_acknowledged_outlives_kills_at_any_moment_and_nothing_stands_t
 async fn log_of(server: &Server, name: &'static str, logs: &mut HashMap<&str, LogId>) -> LogId {
     let mut raw = Raw::hello(server, "auditor").await;
     let answer = raw.ask(json!({"summaries": {"rooms": [name]}})).await;
-    let log = LogId::new(answer["summaries"]["rooms"][0]["log"].as_str().expect("born")).expect("valid");
-    assert_eq!(logs.entry(name).or_insert_with(|| log.clone()), &log, "{name}: the log is another one");
+    let log =
+        LogId::new(answer["summaries"]["rooms"][0]["log"].as_str().expect("born")).expect("valid");
+    assert_eq!(
+        logs.entry(name).or_insert_with(|| log.clone()),
+        &log,
+        "{name}: the log is another one"
+    );
     log
 }
 
@@ -212,7 +250,10 @@ async fn a_process_that_is_asked_to_leave_tells_everybody_when_to_come_back() {
     for person in &mut people {
         let messages = person.messages("lobby", 3).await;
         let first = messages[0].seq;
-        assert!(messages.windows(2).all(|two| two[1].seq == two[0].seq + 1) && first <= 3, "{messages:?}");
+        assert!(
+            messages.windows(2).all(|two| two[1].seq == two[0].seq + 1) && first <= 3,
+            "{messages:?}"
+        );
     }
     assert_eq!(server.terminate(), Some(0));
 }

@@ -12,9 +12,9 @@ use futures_util::stream::SelectAll;
 use parlour_client::{Connection, Event, Options, Reading};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
+use support::Start;
 use support::person::{Door, Person, options, patiently, room};
 use support::raw::{JSON, Raw};
-use support::Start;
 
 const READERS: usize = 1_000;
 const MESSAGES: u64 = 300;
@@ -25,7 +25,8 @@ const TEXT_BYTES: usize = 2_000;
 /// A socket whose kernel takes a few kilobytes and then no more, at either end: the other end sizes its
 /// buffer by the segment size.
 async fn narrow(address: SocketAddr) -> tokio::net::TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("it can be small");
     socket.set_tcp_mss(1_000).expect("it can be small");
     socket.connect(&address.into()).expect("somebody listens");
@@ -39,7 +40,10 @@ async fn read_along(options: Options, told: Arc<AtomicU64>) {
     for number in 0..READERS {
         let options = options.clone().name(format!("reader{number}"));
         let mut connection = Connection::with_seed(options, number as u64);
-        connection.client().subscribe(&room("lobby"), Reading::after(Default::default())).expect("allowed");
+        connection
+            .client()
+            .subscribe(&room("lobby"), Reading::after(Default::default()))
+            .expect("allowed");
         let mut next = 1;
         crowd.push(connection.map(move |event| {
             match event {
@@ -49,7 +53,9 @@ async fn read_along(options: Options, told: Arc<AtomicU64>) {
                     return 1;
                 }
                 Event::Violation(what) => panic!("reader {number}: {what}"),
-                Event::Disconnected { .. } | Event::Ended { .. } => panic!("reader {number}: {event:?}"),
+                Event::Disconnected { .. } | Event::Ended { .. } => {
+                    panic!("reader {number}: {event:?}")
+                }
                 _ => {}
             }
             0
@@ -72,9 +78,11 @@ async fn until(told: &AtomicU64, wanted: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_stops_is_not_waited_for_and_catches_up_in_order() {
     // PARLOUR_SLOW_SECONDS=60 makes it stop for a minute.
-    let pause_s: u64 = std::env::var("PARLOUR_SLOW_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let pause_s: u64 =
+        std::env::var("PARLOUR_SLOW_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("up to what is allowed");
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .expect("up to what is allowed");
     let dir = tempfile::tempdir().expect("a folder");
     let server = Start::in_dir(dir.path())
         .set("limits.log_entries_max", TAIL)
@@ -120,7 +128,9 @@ async fn a_reader_that_stops_is_not_waited_for_and_catches_up_in_order() {
         let message = slow.until("message").await;
         assert_eq!(message["seq"], json!(seq), "a hole or a repeat");
         if (2..=MESSAGES).contains(&seq) {
-            let starts = message["post"]["text"].as_str().is_some_and(|text| text.starts_with(&format!("{seq} ")));
+            let starts = message["post"]["text"]
+                .as_str()
+                .is_some_and(|text| text.starts_with(&format!("{seq} ")));
             assert!(starts, "{seq} is another message");
         }
     }

@@ -9,6 +9,7 @@ use model::{
     Limits, LogId, Mark, Now, Position, PresenceChange, RefusalCode, Roster, SnapshotReason,
     StateKey, UnsubscribedCode,
 };
+use room::Read;
 
 fn world() -> (Store, Owner) {
     let mut store = Store::default();
@@ -287,6 +288,113 @@ fn a_publish_that_knows_more_than_the_owner_waits_for_another_claim() {
     let ask = a.send(ALICE, who("ann"), ahead);
     a.settle(&mut store);
     assert_eq!(a.code(ALICE, ask), RefusalCode::LogChanged);
+}
+
+/// 7: a target that the owner does not know may have been written by another one.
+#[test]
+fn an_owner_claims_before_it_says_that_there_is_no_such_post() {
+    let (mut store, mut a) = world();
+    a.say(&mut store, "ann", "m1", post("one"));
+    let mut b = Owner::open(&mut store, &Limits::default(), 0);
+    b.say(&mut store, "ann", "m2", post("two"));
+    let known = a.send(ALICE, who("ann"), publish("m3", edit(2, "dos")));
+    let unknown = a.send(ALICE, who("ann"), publish("m4", edit(99, "?")));
+    assert_eq!(a.reclaim, Some(1));
+    a.settle(&mut store);
+    assert_eq!(a.published(ALICE, known), (3, false));
+    assert_eq!(a.code(ALICE, unknown), RefusalCode::TargetMissing);
+}
+
+/// 3 and 7: a page shows what the journal has committed but the owner does not know yet.
+#[test]
+fn a_page_waits_for_the_append_that_it_already_shows() {
+    let (mut store, mut owner) = world();
+    owner.say(&mut store, "ann", "m1", post("one"));
+    owner.send(ALICE, who("ann"), publish("m2", post("two")));
+    let body = AskBody::Attach { after: None, recent: 0 };
+    let attach = owner.ask(BOB, who("bob"), body.clone());
+    let batch = owner.batch.clone().expect("an append is out");
+    store.append(owner.fence, batch).expect("committed");
+    owner.read(&store, 0);
+    assert!(!owner.is_answered(BOB, attach), "the append is not settled");
+    owner.appended(Ok(()));
+    assert_eq!(owner.subscribed(BOB, attach).head, 2);
+
+    // The owner that is told nothing finds out by a claim.
+    let mut b = Owner::open(&mut store, &Limits::default(), 0);
+    b.say(&mut store, "ann", "m3", post("three"));
+    let attach = owner.ask(BOB, who("bob"), body);
+    owner.read(&store, 0);
+    assert!(!owner.is_answered(BOB, attach) && owner.reclaim == Some(2));
+    owner.settle(&mut store);
+    assert_eq!(owner.subscribed(BOB, attach).head, 3);
+}
+
+/// 3: what was read before a claim may be out of date after it.
+#[test]
+fn what_is_read_across_a_claim_is_read_again() {
+    let (mut store, mut a) = world();
+    a.say(&mut store, "ann", "m1", post("one"));
+    let mut a = Owner::open(&mut store, &Limits::default(), 0);
+    let waits = a.send(ALICE, who("ann"), publish("m2", edit(1, "uno")));
+    let (ticket, read) = a
+        .reads
+        .iter()
+        .find(|(_, read)| matches!(read, Read::Target { .. }))
+        .cloned()
+        .expect("the post is read");
+    let stale = store.read(&read);
+    a.room.handle_read(a.now, 0, stale.clone());
+    let mut b = Owner::open(&mut store, &Limits::default(), 0);
+    let redact = b.send(ALICE, who("ann"), publish("m3", redact(1)));
+    b.settle(&mut store);
+    assert_eq!(b.published(ALICE, redact), (2, false));
+    let ahead = model::Publish { since: since(&store, 2), ..publish("m4", post("ahead")) };
+    a.send(ALICE, who("ann"), ahead);
+    a.claim(&mut store);
+    a.room.handle_read(a.now, ticket, stale);
+    a.poll();
+    a.settle(&mut store);
+    assert_eq!(a.code(ALICE, waits), RefusalCode::TargetRedacted);
+}
+
+/// 9 and 3: retention moved on while somebody else was the owner.
+#[test]
+fn a_claim_tells_what_was_trimmed_meanwhile() {
+    let (mut store, mut owner) = world();
+    for n in 0..5 {
+        owner.say(&mut store, "ann", &format!("m{n}"), post("x"));
+    }
+    owner.watch(BOB, 1);
+    store.trim(4);
+    let position = since(&store, 9);
+    let subscription = owner.attach(&mut store, ALICE, who("bob"), position);
+    assert_eq!((subscription.first, subscription.unread), (4, 2));
+    assert!(owner.take_fed(BOB).contains(&Fed::Trimmed { watch: 1, first: 4 }));
+}
+
+/// 5: too many for one transaction: fewer are tried, in the same order.
+#[test]
+fn what_is_too_large_together_is_appended_in_parts_and_in_order() {
+    let (mut store, mut owner) = world();
+    let blocker = owner.send(BOB, who("bob"), publish("b", post("blocker")));
+    let asks: Vec<_> = (0..8)
+        .map(|n| owner.send(ALICE, who("ann"), publish(&format!("m{n}"), post("x"))))
+        .collect();
+    owner.append(&mut store);
+    assert!(owner.is_answered(BOB, blocker));
+    owner.appended(Err(AppendError::TooLarge { bytes_max: 10 }));
+    assert_eq!(owner.batch.as_ref().map(|batch| batch.records.len()), Some(4));
+    owner.appended(Err(AppendError::TooLarge { bytes_max: 10 }));
+    assert_eq!(owner.batch.as_ref().map(|batch| batch.records.len()), Some(2));
+    owner.settle(&mut store);
+    let seqs: Vec<u64> = asks.iter().map(|ask| owner.published(ALICE, *ask).0).collect();
+    assert_eq!(seqs, [2, 3, 4, 5, 6, 7, 8, 9]);
+
+    let alone = owner.send(ALICE, who("ann"), publish("alone", post("x")));
+    owner.appended(Err(AppendError::TooLarge { bytes_max: 10 }));
+    assert_eq!(owner.code(ALICE, alone), RefusalCode::TooLarge);
+    assert!(!owner.refused(ALICE, alone).is_retryable());
 }
 
 /// 9: trimmed while somebody replays.

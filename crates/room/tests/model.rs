@@ -106,7 +106,7 @@ impl World {
             uncertain: BTreeSet::new(),
             greatest: 0,
             now,
-            trims: seed % 4 == 0,
+            trims: seed.is_multiple_of(4),
         };
         (0..CLIENTS).for_each(|client| world.connect(client, 0));
         world

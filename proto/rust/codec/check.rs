@@ -14,10 +14,7 @@ pub(super) const NUMBER_BOUND: u64 = 1 << 53;
 pub(super) fn number(field: &str, value: u64) -> Result<u64, Fault> {
     match value < NUMBER_BOUND {
         true => Ok(value),
-        false => Err(Fault::invalid(
-            field,
-            format!(" is {value}; less than 2^53 is allowed"),
-        )),
+        false => Err(Fault::invalid(field, format!(" is {value}; less than 2^53 is allowed"))),
     }
 }
 
@@ -78,9 +75,7 @@ pub(super) fn user(field: &str, text: &str) -> Result<UserId, Fault> {
 pub(super) fn message_id(field: &str, text: &str) -> Result<Option<MessageId>, Fault> {
     match text {
         "" => Ok(None),
-        _ => MessageId::new(text)
-            .map(Some)
-            .map_err(|error| Fault::name(field, &error)),
+        _ => MessageId::new(text).map(Some).map_err(|error| Fault::name(field, &error)),
     }
 }
 
@@ -106,44 +101,33 @@ pub(super) fn data(field: &str, data: Option<&Struct>, bytes_max: usize) -> Resu
     let Some(data) = data else { return Ok(()) };
     let bytes = data.encoded_len();
     if bytes > bytes_max {
-        return Err(Fault::too_large(
-            field,
-            bytes,
-            "bytes as protobuf",
-            bytes_max,
-        ));
+        return Err(Fault::too_large(field, bytes, "bytes as protobuf", bytes_max));
     }
     object(data, 1).inside(field)
 }
 
 /// Recursion is bounded by the limit itself.
 fn object(object: &Struct, depth: usize) -> Result<(), Fault> {
-    object
-        .fields
-        .values()
-        .try_for_each(|value| element(value, depth))
+    object.fields.values().try_for_each(|value| element(value, depth))
 }
 
 /// A value whose container is the `depth`th.
 fn element(value: &Value, depth: usize) -> Result<(), Fault> {
     match &value.kind {
         None => Err(Fault::invalid("", " holds a value of no kind")),
-        Some(Kind::Null(number)) if *number != 0 => Err(Fault::invalid(
-            "",
-            format!(" holds {number} for null, which is 0"),
-        )),
-        Some(Kind::Number(number)) if !number.is_finite() => Err(Fault::invalid(
-            "",
-            format!(" holds {number}, for which JSON has no number"),
-        )),
+        Some(Kind::Null(number)) if *number != 0 => {
+            Err(Fault::invalid("", format!(" holds {number} for null, which is 0")))
+        }
+        Some(Kind::Number(number)) if !number.is_finite() => {
+            Err(Fault::invalid("", format!(" holds {number}, for which JSON has no number")))
+        }
         Some(Kind::Struct(_) | Kind::List(_)) if depth == limits::DATA_DEPTH_MAX => {
             Err(Fault::deep("", limits::DATA_DEPTH_MAX))
         }
         Some(Kind::Struct(inner)) => object(inner, depth + 1),
-        Some(Kind::List(list)) => list
-            .values
-            .iter()
-            .try_for_each(|value| element(value, depth + 1)),
+        Some(Kind::List(list)) => {
+            list.values.iter().try_for_each(|value| element(value, depth + 1))
+        }
         _ => Ok(()),
     }
 }

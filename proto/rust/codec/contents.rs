@@ -45,32 +45,13 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn of(kind: ContentKind, target: Seq, text: &'a str) -> Parts<'a> {
-        Parts {
-            kind,
-            target,
-            key: "",
-            remove: false,
-            text,
-        }
+        Parts { kind, target, key: "", remove: false, text }
     }
 
     fn with(self, body: Bytes) -> Content {
-        let Parts {
-            kind,
-            target,
-            key,
-            remove,
-            text,
-        } = self;
+        let Parts { kind, target, key, remove, text } = self;
         let digest = Digest::of(kind, target, key, remove, text);
-        Content {
-            kind,
-            target,
-            key: key.to_owned(),
-            remove,
-            digest,
-            body,
-        }
+        Content { kind, target, key: key.to_owned(), remove, digest, body }
     }
 }
 
@@ -104,11 +85,7 @@ fn checked_reaction(reaction: &v1::Reaction) -> Result<Parts<'_>, Fault> {
     let target = check::seq("target", reaction.target)?;
     check::word("key", &reaction.key, limits::REACTION_KEY_BYTES_MAX)?;
     let parts = Parts::of(ContentKind::Reaction, target, "");
-    Ok(Parts {
-        key: &reaction.key,
-        remove: reaction.remove,
-        ..parts
-    })
+    Ok(Parts { key: &reaction.key, remove: reaction.remove, ..parts })
 }
 
 fn checked_system(system: &v1::System) -> Result<Parts<'_>, Fault> {
@@ -123,13 +100,7 @@ fn checked_system(system: &v1::System) -> Result<Parts<'_>, Fault> {
 pub fn content(says: &MessageContent) -> Option<Content> {
     let mut body = Vec::new();
     let parts = match says {
-        MessageContent::Post {
-            text,
-            data,
-            reply_to,
-            thread,
-            mentions,
-        } => {
+        MessageContent::Post { text, data, reply_to, thread, mentions } => {
             fields::put_text(&mut body, 1, text);
             put_data(&mut body, 2, data);
             fields::put_nonzero(&mut body, 3, reply_to.unwrap_or(0));
@@ -150,19 +121,11 @@ pub fn content(says: &MessageContent) -> Option<Content> {
             fields::put_text(&mut body, 2, reason);
             Parts::of(ContentKind::Redact, *target, "")
         }
-        MessageContent::Reaction {
-            target,
-            key,
-            remove,
-        } => {
+        MessageContent::Reaction { target, key, remove } => {
             fields::put_nonzero(&mut body, 1, *target);
             fields::put_text(&mut body, 2, key);
             fields::put_nonzero(&mut body, 3, u64::from(*remove));
-            Parts {
-                key,
-                remove: *remove,
-                ..Parts::of(ContentKind::Reaction, *target, "")
-            }
+            Parts { key, remove: *remove, ..Parts::of(ContentKind::Reaction, *target, "") }
         }
         MessageContent::System { text, data } => {
             fields::put_text(&mut body, 1, text);
@@ -235,15 +198,9 @@ pub(super) fn decoded(content: Option<message::Content>) -> Result<MessageConten
         Some(message::Content::Redact(v1::Redact { target, reason })) => {
             MessageContent::Redact { target, reason }
         }
-        Some(message::Content::Reaction(v1::Reaction {
-            target,
-            key,
-            remove,
-        })) => MessageContent::Reaction {
-            target,
-            key,
-            remove,
-        },
+        Some(message::Content::Reaction(v1::Reaction { target, key, remove })) => {
+            MessageContent::Reaction { target, key, remove }
+        }
         Some(message::Content::System(system)) => MessageContent::System {
             data: check::data_bytes(system.data.as_ref()),
             text: system.text,

@@ -96,11 +96,7 @@ impl Encode for Codec {
 
 /// Every number of `Message` is below 16: its key is one byte.
 fn text_len(text: &str) -> usize {
-    if text.is_empty() {
-        0
-    } else {
-        bytes_len(ROOM, text.len())
-    }
+    if text.is_empty() { 0 } else { bytes_len(ROOM, text.len()) }
 }
 
 fn bytes_len(number: u32, bytes: usize) -> usize {

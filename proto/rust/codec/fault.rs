@@ -25,11 +25,7 @@ impl Fault {
 
     /// The field is not allowed as it is; `what` continues a sentence that begins with its name.
     pub(super) fn invalid(field: &str, what: impl Into<String>) -> Fault {
-        Fault {
-            code: RefusalCode::Invalid,
-            place: field.to_owned(),
-            what: what.into(),
-        }
+        Fault { code: RefusalCode::Invalid, place: field.to_owned(), what: what.into() }
     }
 
     /// The field is not the name that it should be.
@@ -45,31 +41,19 @@ impl Fault {
         allowed: impl Display,
     ) -> Fault {
         let what = format!(" has {has} {unit}; {allowed} are allowed");
-        Fault {
-            code: RefusalCode::TooLarge,
-            place: field.to_owned(),
-            what,
-        }
+        Fault { code: RefusalCode::TooLarge, place: field.to_owned(), what }
     }
 
     /// The number is larger than its limit.
     pub(super) fn beyond(field: &str, is: impl Display, allowed: impl Display) -> Fault {
         let what = format!(" is {is}; at most {allowed} is allowed");
-        Fault {
-            code: RefusalCode::TooLarge,
-            place: field.to_owned(),
-            what,
-        }
+        Fault { code: RefusalCode::TooLarge, place: field.to_owned(), what }
     }
 
     /// The data nests deeper than it may.
     pub(super) fn deep(field: &str, allowed: usize) -> Fault {
         let what = format!(" nests deeper than the {allowed} levels that are allowed");
-        Fault {
-            code: RefusalCode::TooLarge,
-            place: field.to_owned(),
-            what,
-        }
+        Fault { code: RefusalCode::TooLarge, place: field.to_owned(), what }
     }
 
     /// The same, inside the field `outer`.
@@ -113,15 +97,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_whole_path_and_both_numbers() {
-        let fault = Fault::too_large("text", 20_000, "bytes", 16_384)
-            .inside("post")
-            .inside("publish");
+        let fault =
+            Fault::too_large("text", 20_000, "bytes", 16_384).inside("post").inside("publish");
         let refusal = Refusal::from(fault);
         assert_eq!(refusal.code, RefusalCode::TooLarge);
-        assert_eq!(
-            refusal.message,
-            "publish.post.text has 20000 bytes; 16384 are allowed"
-        );
+        assert_eq!(refusal.message, "publish.post.text has 20000 bytes; 16384 are allowed");
         let refusal = Refusal::from(Fault::missing("room").inside("[3]").inside("subscribe"));
         assert_eq!(refusal.message, "subscribe[3].room is missing");
     }

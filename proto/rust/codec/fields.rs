@@ -38,9 +38,7 @@ impl<'a> Fields<'a> {
     fn read(&mut self) -> Result<Field<'a>, Unreadable> {
         let start = self.rest;
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3)
-            .ok()
-            .filter(|number| (1..1 << 29).contains(number));
+        let number = u32::try_from(key >> 3).ok().filter(|number| (1..1 << 29).contains(number));
         let number = number.ok_or_else(|| Unreadable::new("a field's number is out of range"))?;
         let bytes = match key & 7 {
             0 => {
@@ -60,17 +58,11 @@ impl<'a> Fields<'a> {
                 None
             }
             other => {
-                return Err(Unreadable::new(format!(
-                    "field {number} has the wire type {other}"
-                )));
+                return Err(Unreadable::new(format!("field {number} has the wire type {other}")));
             }
         };
         let whole = &start[..start.len() - self.rest.len()];
-        Ok(Field {
-            number,
-            whole,
-            bytes,
-        })
+        Ok(Field { number, whole, bytes })
     }
 
     fn varint(&mut self) -> Result<u64, Unreadable> {
@@ -156,18 +148,8 @@ mod tests {
         message.extend([0x25, 1, 2, 3, 4]); // field 4, 32 bits
         message.extend([0x29, 1, 2, 3, 4, 5, 6, 7, 8]); // field 5, 64 bits
         let fields: Vec<Field<'_>> = Fields::of(&message).collect::<Result<_, _>>().unwrap();
-        assert_eq!(
-            fields.iter().map(|f| f.number).collect::<Vec<_>>(),
-            [1, 2, 3, 4, 5]
-        );
-        assert_eq!(
-            fields
-                .iter()
-                .flat_map(|f| f.whole)
-                .copied()
-                .collect::<Vec<_>>(),
-            message
-        );
+        assert_eq!(fields.iter().map(|f| f.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(fields.iter().flat_map(|f| f.whole).copied().collect::<Vec<_>>(), message);
         assert_eq!(fields[1].bytes, Some(&b"hello"[..]));
         assert_eq!(fields[2].bytes.unwrap().len(), 303);
     }

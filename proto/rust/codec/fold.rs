@@ -46,9 +46,7 @@ pub(super) fn put_folded(out: &mut Vec<u8>, post: &FoldedPost) {
 /// The post with the edit's text and data in the place of its own.
 fn put_edited(out: &mut Vec<u8>, post: &[u8], edit: &[u8]) {
     for (from, to) in [(EDIT_TEXT, POST_TEXT), (EDIT_DATA, POST_DATA)] {
-        let values = Fields::of(edit)
-            .map_while(Result::ok)
-            .filter(|field| field.number == from);
+        let values = Fields::of(edit).map_while(Result::ok).filter(|field| field.number == from);
         for value in values.filter_map(|field| field.bytes) {
             super::fields::put_bytes(out, to, value);
         }
@@ -82,26 +80,15 @@ mod tests {
             ordinal: Some(5),
             id: "01J9ZK5V8Q".into(),
             at_ms: 1_760_000_000_123,
-            from: Some(v1::User {
-                id: "ann".into(),
-                name: "Ann".into(),
-                data: None,
-            }),
+            from: Some(v1::User { id: "ann".into(), name: "Ann".into(), data: None }),
             content: Some(content),
             ..v1::Message::default()
         }
     }
 
     fn post(text: &str) -> v1::Post {
-        let data = crate::Struct {
-            fields: [("a".into(), crate::Value { kind: None })].into(),
-        };
-        v1::Post {
-            text: text.into(),
-            data: Some(data),
-            reply_to: 3,
-            ..v1::Post::default()
-        }
+        let data = crate::Struct { fields: [("a".into(), crate::Value { kind: None })].into() };
+        v1::Post { text: text.into(), data: Some(data), reply_to: 3, ..v1::Post::default() }
     }
 
     fn fold(payload: Vec<u8>, edit: Option<v1::Edit>) -> FoldedPost {
@@ -119,17 +106,9 @@ mod tests {
     #[test]
     fn an_edit_replaces_text_and_data_and_nothing_else() {
         let payload = stored(Content::Post(post("helo"))).encode_to_vec();
-        let edit = v1::Edit {
-            target: 7,
-            text: "hello".into(),
-            data: None,
-        };
+        let edit = v1::Edit { target: 7, text: "hello".into(), data: None };
         let merged = folded(&fold(payload, Some(edit)));
-        let edited = v1::Post {
-            text: "hello".into(),
-            data: None,
-            ..post("")
-        };
+        let edited = v1::Post { text: "hello".into(), data: None, ..post("") };
         let expected = v1::Message {
             room: String::new(),
             edited_at_ms: 9,
@@ -146,11 +125,7 @@ mod tests {
     #[test]
     fn the_bytes_are_those_that_prost_writes() {
         let payload = stored(Content::Post(post("helo"))).encode_to_vec();
-        let edit = v1::Edit {
-            target: 7,
-            text: "x".repeat(300),
-            data: post("").data,
-        };
+        let edit = v1::Edit { target: 7, text: "x".repeat(300), data: post("").data };
         let folded_post = fold(payload, Some(edit));
         let mut bytes = Vec::new();
         put_folded(&mut bytes, &folded_post);
@@ -162,33 +137,20 @@ mod tests {
         let mut newer = post("helo").encode_to_vec();
         put_number(&mut newer, 99, 1);
         let mut payload = stored(Content::Post(post(""))).encode_to_vec();
-        let content = Fields::of(&payload)
-            .map(|f| f.unwrap())
-            .find(|f| f.number == 8)
-            .unwrap();
+        let content = Fields::of(&payload).map(|f| f.unwrap()).find(|f| f.number == 8).unwrap();
         payload.truncate(payload.len() - content.whole.len());
         super::super::fields::put_bytes(&mut payload, 8, &newer);
-        let edit = v1::Edit {
-            target: 7,
-            text: "hello".into(),
-            data: None,
-        };
+        let edit = v1::Edit { target: 7, text: "hello".into(), data: None };
         let mut merged = Vec::new();
         put_folded(&mut merged, &fold(payload, Some(edit)));
-        let content = Fields::of(&merged)
-            .map(|f| f.unwrap())
-            .find(|f| f.number == 8)
-            .unwrap();
+        let content = Fields::of(&merged).map(|f| f.unwrap()).find(|f| f.number == 8).unwrap();
         assert!(Fields::of(content.bytes.unwrap()).any(|field| field.unwrap().number == 99));
     }
 
     #[test]
     fn broken_payloads_make_an_empty_message() {
-        let broken = FoldedPost {
-            payload: Bytes::from_static(b"\xff"),
-            edit: None,
-            reactions: vec![],
-        };
+        let broken =
+            FoldedPost { payload: Bytes::from_static(b"\xff"), edit: None, reactions: vec![] };
         assert_eq!(folded(&broken), v1::Message::default());
     }
 }

@@ -22,9 +22,7 @@ pub(super) fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unreadable> {
 
 /// The names of a frame's members.
 pub(super) fn members(json: &[u8]) -> Vec<String> {
-    serde_json::from_slice::<Names>(json)
-        .map(Names::list)
-        .unwrap_or_default()
+    serde_json::from_slice::<Names>(json).map(Names::list).unwrap_or_default()
 }
 
 /// The names of the members of a frame's `publish`.
@@ -34,10 +32,7 @@ pub(super) fn members_of_publish(json: &[u8]) -> Vec<String> {
         publish: Option<Names>,
     }
     let frame = serde_json::from_slice::<Frame>(json).ok();
-    frame
-        .and_then(|frame| frame.publish)
-        .map(Names::list)
-        .unwrap_or_default()
+    frame.and_then(|frame| frame.publish).map(Names::list).unwrap_or_default()
 }
 
 /// An object's names; what they hold is skipped without a copy and without recursion.
@@ -56,9 +51,7 @@ pub(crate) struct Number<T>(pub(crate) T);
 
 impl<'de, T: TryFrom<u64>> Deserialize<'de> for Number<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Number<T>, D::Error> {
-        deserializer
-            .deserialize_any(NumberVisitor(PhantomData))
-            .map(Number)
+        deserializer.deserialize_any(NumberVisitor(PhantomData)).map(Number)
     }
 }
 
@@ -140,21 +133,14 @@ enum Step<'a> {
 
 impl<'a> Path<'a> {
     fn string(&mut self, text: &'a [u8]) {
-        if let Some(Step::Member {
-            name,
-            named: named @ false,
-        }) = self.steps.last_mut()
-        {
+        if let Some(Step::Member { name, named: named @ false }) = self.steps.last_mut() {
             (*name, *named) = (text, true);
         }
     }
 
     fn byte(&mut self, byte: u8) {
         match (byte, self.steps.last_mut()) {
-            (b'{', _) => self.steps.push(Step::Member {
-                name: &[],
-                named: false,
-            }),
+            (b'{', _) => self.steps.push(Step::Member { name: &[], named: false }),
             (b'[', _) => self.steps.push(Step::Element(0)),
             (b'}' | b']', _) => drop(self.steps.pop()),
             (b',', Some(Step::Member { named, .. })) => *named = false,
@@ -191,9 +177,7 @@ mod tests {
     use crate::v1;
 
     fn why(json: &str) -> String {
-        parse::<v1::ClientFrame>(json.as_bytes())
-            .unwrap_err()
-            .message
+        parse::<v1::ClientFrame>(json.as_bytes()).unwrap_err().message
     }
 
     #[test]
@@ -223,19 +207,10 @@ mod tests {
             let frame: v1::ClientFrame =
                 parse(format!(r#"{{"ref":null,"mark":{{"room":null,"seq":{seq}}}}}"#).as_bytes())
                     .unwrap();
-            let mark = v1::Mark {
-                room: String::new(),
-                seq: Some(7),
-            };
-            assert_eq!(
-                frame.frame,
-                Some(v1::client_frame::Frame::Mark(mark)),
-                "{seq}"
-            );
+            let mark = v1::Mark { room: String::new(), seq: Some(7) };
+            assert_eq!(frame.frame, Some(v1::client_frame::Frame::Mark(mark)), "{seq}");
         }
-        for seq in [
-            "7.5", "-7", "1e300", "\"7.0\"", "\"+7\"", "\"\"", "true", "[7]",
-        ] {
+        for seq in ["7.5", "-7", "1e300", "\"7.0\"", "\"+7\"", "\"\"", "true", "[7]"] {
             why(&format!(r#"{{"mark":{{"seq":{seq}}}}}"#));
         }
     }

@@ -84,9 +84,7 @@ impl From<prost::DecodeError> for Unreadable {
     /// prost tells every message around the place, the innermost first: the first and the cause are kept.
     fn from(error: prost::DecodeError) -> Unreadable {
         let text = error.to_string();
-        let text = text
-            .strip_prefix("failed to decode Protobuf message: ")
-            .unwrap_or(&text);
+        let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
         let is_place = |part: &&str| part.contains('.') && !part.contains(' ');
         let mut parts = text.split(": ");
         match parts.next().filter(is_place) {

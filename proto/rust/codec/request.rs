@@ -32,9 +32,7 @@ pub(super) fn hello(hello: v1::Hello) -> Result<ClientSays, Fault> {
         match subscribe(wish) {
             Ok(wish) => read.subscribe.push(wish),
             Err(fault) if read.faulty.len() < HELLO_FAULTY_MAX => {
-                let fault = fault
-                    .inside(&format!("[{index}]"))
-                    .inside("hello.subscribe");
+                let fault = fault.inside(&format!("[{index}]")).inside("hello.subscribe");
                 read.faulty.push((name, fault.to_string()));
             }
             Err(_) => {
@@ -60,18 +58,12 @@ fn given(text: String) -> Option<String> {
 
 pub(super) fn authenticate(request: v1::Authenticate) -> Result<ClientSays, Fault> {
     check::word("token", &request.token, limits::TOKEN_BYTES_MAX).inside("authenticate")?;
-    Ok(ClientSays::Authenticate {
-        token: request.token,
-    })
+    Ok(ClientSays::Authenticate { token: request.token })
 }
 
 pub(super) fn subscribe(wish: v1::Subscribe) -> Result<Subscribe, Fault> {
     let presence_data = wish.presence_data.as_ref();
-    check::data(
-        "presenceData",
-        presence_data,
-        limits::PRESENCE_DATA_BYTES_MAX,
-    )?;
+    check::data("presenceData", presence_data, limits::PRESENCE_DATA_BYTES_MAX)?;
     Ok(Subscribe {
         room: check::room(&wish.room)?,
         after: check::position("after", wish.after.as_ref())?,
@@ -84,10 +76,7 @@ pub(super) fn subscribe(wish: v1::Subscribe) -> Result<Subscribe, Fault> {
 /// `body` holds the content's bytes as they were received; `None` when they came as JSON.
 pub(super) fn publish(request: v1::Publish, body: Option<Bytes>) -> Result<Publish, Fault> {
     let content = request.content.as_ref().ok_or_else(|| {
-        Fault::invalid(
-            "",
-            " has no content: one of post, edit, redact, reaction and system",
-        )
+        Fault::invalid("", " has no content: one of post, edit, redact, reaction and system")
     })?;
     Ok(Publish {
         room: check::room(&request.room)?,
@@ -103,20 +92,13 @@ pub(super) fn signal(signal: &v1::Signal) -> Result<ClientSays, Fault> {
     check::word("type", &signal.r#type, limits::SIGNAL_TYPE_BYTES_MAX)?;
     check::data("data", signal.data.as_ref(), limits::SIGNAL_DATA_BYTES_MAX)?;
     let data = check::data_bytes(signal.data.as_ref());
-    Ok(ClientSays::Signal {
-        room,
-        kind: signal.r#type.clone(),
-        data,
-    })
+    Ok(ClientSays::Signal { room, kind: signal.r#type.clone(), data })
 }
 
 pub(super) fn mark(mark: &v1::Mark) -> Result<ClientSays, Fault> {
     let room = check::room(&mark.room)?;
     let seq = mark.seq.ok_or_else(|| Fault::missing("seq"))?;
-    Ok(ClientSays::Mark {
-        room,
-        seq: check::number("seq", seq)?,
-    })
+    Ok(ClientSays::Mark { room, seq: check::number("seq", seq)? })
 }
 
 pub(super) fn history(request: &v1::HistoryRequest) -> Result<(RoomName, HistoryAsk), Fault> {

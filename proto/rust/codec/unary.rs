@@ -64,9 +64,7 @@ pub fn decode_history(request: &[u8]) -> Result<Unary, Refusal> {
 /// As [`decode_publish`].
 pub fn decode_presence(request: &[u8]) -> Result<Unary, Refusal> {
     let request = v1::PresenceRequest::decode(request).map_err(broken)?;
-    Ok(Unary::Presence {
-        room: check::room(&request.room).inside("presence")?,
-    })
+    Ok(Unary::Presence { room: check::room(&request.room).inside("presence")? })
 }
 
 /// Reads the request of `Chat.GetRoom`.
@@ -75,9 +73,7 @@ pub fn decode_presence(request: &[u8]) -> Result<Unary, Refusal> {
 /// As [`decode_publish`].
 pub fn decode_get_room(request: &[u8]) -> Result<Unary, Refusal> {
     let request = v1::GetRoomRequest::decode(request).map_err(broken)?;
-    Ok(Unary::GetRoom {
-        room: check::room(&request.room).inside("getRoom")?,
-    })
+    Ok(Unary::GetRoom { room: check::room(&request.room).inside("getRoom")? })
 }
 
 /// Reads the request of `Chat.Summaries`.
@@ -86,9 +82,7 @@ pub fn decode_get_room(request: &[u8]) -> Result<Unary, Refusal> {
 /// As [`decode_publish`].
 pub fn decode_summaries(request: &[u8]) -> Result<Unary, Refusal> {
     let request = v1::SummariesRequest::decode(request).map_err(broken)?;
-    Ok(Unary::Summaries {
-        rooms: request::summaries(&request).inside("summaries")?,
-    })
+    Ok(Unary::Summaries { rooms: request::summaries(&request).inside("summaries")? })
 }
 
 fn broken(error: impl Into<Unreadable>) -> Refusal {
@@ -99,13 +93,7 @@ fn broken(error: impl Into<Unreadable>) -> Refusal {
 /// answer no unary call write nothing.
 pub fn encode_unary(says: &Says, out: &mut impl BufMut) {
     match says {
-        Says::Published {
-            room,
-            log,
-            seq,
-            at_ms,
-            duplicate,
-        } => {
+        Says::Published { room, log, seq, at_ms, duplicate } => {
             server::published(room, log, *seq, *at_ms, *duplicate).encode_raw(out);
         }
         Says::PresenceIs { room, roster } => server::presence_reply(room, roster).encode_raw(out),
@@ -155,10 +143,7 @@ mod status {
     /// The end of a session as the status of its stream, which follows the `end` frame.
     #[must_use]
     pub fn end_status(end: &End) -> Status {
-        Status::new(
-            end_code(end.code),
-            format!("{}: {}", end.code.reason(), end.message),
-        )
+        Status::new(end_code(end.code), format!("{}: {}", end.code.reason(), end.message))
     }
 
     fn refusal_code(code: RefusalCode) -> Code {

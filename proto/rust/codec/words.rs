@@ -63,11 +63,7 @@ pub(super) fn history_to(ask: HistoryAsk) -> v1::HistoryRequest {
         HistoryAnchor::After(seq) => Some(Anchor::After(seq)),
         HistoryAnchor::Around(seq) => Some(Anchor::Around(seq)),
     };
-    v1::HistoryRequest {
-        room: String::new(),
-        limit: ask.limit,
-        anchor,
-    }
+    v1::HistoryRequest { room: String::new(), limit: ask.limit, anchor }
 }
 
 pub(super) fn history_from(request: &v1::HistoryRequest) -> HistoryAsk {
@@ -77,19 +73,12 @@ pub(super) fn history_from(request: &v1::HistoryRequest) -> HistoryAsk {
         Some(Anchor::After(seq)) => HistoryAnchor::After(seq),
         Some(Anchor::Around(seq)) => HistoryAnchor::Around(seq),
     };
-    HistoryAsk {
-        anchor,
-        limit: request.limit,
-    }
+    HistoryAsk { anchor, limit: request.limit }
 }
 
 /// The object whose bytes were checked when they came in.
 pub(super) fn structure(data: &Bytes) -> Option<Struct> {
-    if data.is_empty() {
-        None
-    } else {
-        Struct::decode(data.clone()).ok()
-    }
+    if data.is_empty() { None } else { Struct::decode(data.clone()).ok() }
 }
 
 pub(super) fn user_to(user: &User) -> v1::User {
@@ -103,11 +92,7 @@ pub(super) fn user_to(user: &User) -> v1::User {
 pub(super) fn user_from(user: Option<v1::User>) -> Result<User, Unreadable> {
     let user = user.ok_or_else(|| Unreadable::new("a user is missing"))?;
     let data = check::data_bytes(user.data.as_ref());
-    Ok(User {
-        id: user_id(&user.id)?,
-        name: user.name,
-        data,
-    })
+    Ok(User { id: user_id(&user.id)?, name: user.name, data })
 }
 
 pub(super) fn users_to(users: &[User]) -> Vec<v1::User> {
@@ -115,41 +100,25 @@ pub(super) fn users_to(users: &[User]) -> Vec<v1::User> {
 }
 
 pub(super) fn users_from(users: Vec<v1::User>) -> Result<Vec<User>, Unreadable> {
-    users
-        .into_iter()
-        .map(|user| user_from(Some(user)))
-        .collect()
+    users.into_iter().map(|user| user_from(Some(user))).collect()
 }
 
 /// The origin is `{}`; a place in a named log states its number, 0 too.
 pub(super) fn position_to(position: &Position) -> v1::Position {
     let seq = (position.seq > 0 || !position.log.is_none()).then_some(position.seq);
-    v1::Position {
-        log: position.log.as_str().to_owned(),
-        seq,
-    }
+    v1::Position { log: position.log.as_str().to_owned(), seq }
 }
 
 pub(super) fn position_from(position: &v1::Position) -> Result<Position, Unreadable> {
-    Ok(Position {
-        log: log(&position.log)?,
-        seq: position.seq.unwrap_or(0),
-    })
+    Ok(Position { log: log(&position.log)?, seq: position.seq.unwrap_or(0) })
 }
 
 pub(super) fn roster_to(version: Option<u64>, roster: &Roster) -> v1::Roster {
-    v1::Roster {
-        version,
-        count: Some(roster.count),
-        users: users_to(&roster.users),
-    }
+    v1::Roster { version, count: Some(roster.count), users: users_to(&roster.users) }
 }
 
 pub(super) fn roster_from(roster: v1::Roster) -> Result<Roster, Unreadable> {
-    Ok(Roster {
-        count: roster.count.unwrap_or(0),
-        users: users_from(roster.users)?,
-    })
+    Ok(Roster { count: roster.count.unwrap_or(0), users: users_from(roster.users)? })
 }
 
 pub(super) fn reactions_to(reactions: &[ReactionCount]) -> Vec<v1::ReactionCount> {
@@ -166,22 +135,13 @@ pub(super) fn reactions_from(
 ) -> Result<Vec<ReactionCount>, Unreadable> {
     let one = |reaction: v1::ReactionCount| {
         let users = user_ids(&reaction.users)?;
-        Ok(ReactionCount {
-            key: reaction.key,
-            count: reaction.count,
-            users,
-        })
+        Ok(ReactionCount { key: reaction.key, count: reaction.count, users })
     };
     reactions.into_iter().map(one).collect()
 }
 
 pub(super) fn mine_to(mine: &[(Seq, Vec<String>)]) -> Vec<v1::OwnReactions> {
-    mine.iter()
-        .map(|(seq, keys)| v1::OwnReactions {
-            seq: *seq,
-            keys: keys.clone(),
-        })
-        .collect()
+    mine.iter().map(|(seq, keys)| v1::OwnReactions { seq: *seq, keys: keys.clone() }).collect()
 }
 
 pub(super) fn mine_from(mine: Vec<v1::OwnReactions>) -> Vec<(Seq, Vec<String>)> {
@@ -189,18 +149,12 @@ pub(super) fn mine_from(mine: Vec<v1::OwnReactions>) -> Vec<(Seq, Vec<String>)> 
 }
 
 pub(super) fn rights_to(rights: Rights) -> Vec<String> {
-    rights
-        .iter()
-        .map(|right| right.as_str().to_owned())
-        .collect()
+    rights.iter().map(|right| right.as_str().to_owned()).collect()
 }
 
 /// Rights that this version does not know are left out.
 pub(super) fn rights_from(words: &[String]) -> Rights {
-    words
-        .iter()
-        .filter_map(|word| Right::parse(word))
-        .fold(Rights::NONE, Rights::with)
+    words.iter().filter_map(|word| Right::parse(word)).fold(Rights::NONE, Rights::with)
 }
 
 /// What a presence push says besides its count.
@@ -215,21 +169,12 @@ pub(super) fn change_to(change: &PresenceChange) -> (u64, Change) {
         PresenceChange::Full(roster) if roster.users.is_empty() && roster.count > 0 => {
             (roster.count, Change::CountOnly)
         }
-        PresenceChange::Full(roster) => (
-            roster.count,
-            Change::Full(v1::PresenceFull {
-                users: users_to(&roster.users),
-            }),
-        ),
-        PresenceChange::Delta {
-            count,
-            arrived,
-            departed,
-        } => {
-            let delta = v1::PresenceDelta {
-                arrived: users_to(arrived),
-                departed: strings(departed),
-            };
+        PresenceChange::Full(roster) => {
+            (roster.count, Change::Full(v1::PresenceFull { users: users_to(&roster.users) }))
+        }
+        PresenceChange::Delta { count, arrived, departed } => {
+            let delta =
+                v1::PresenceDelta { arrived: users_to(arrived), departed: strings(departed) };
             (*count, Change::Delta(delta))
         }
     }
@@ -237,14 +182,10 @@ pub(super) fn change_to(change: &PresenceChange) -> (u64, Change) {
 
 pub(super) fn change_from(count: u64, change: Change) -> Result<PresenceChange, Unreadable> {
     Ok(match change {
-        Change::CountOnly => PresenceChange::Full(Roster {
-            count,
-            users: Vec::new(),
-        }),
-        Change::Full(full) => PresenceChange::Full(Roster {
-            count,
-            users: users_from(full.users)?,
-        }),
+        Change::CountOnly => PresenceChange::Full(Roster { count, users: Vec::new() }),
+        Change::Full(full) => {
+            PresenceChange::Full(Roster { count, users: users_from(full.users)? })
+        }
         Change::Delta(delta) => PresenceChange::Delta {
             count,
             arrived: users_from(delta.arrived)?,
@@ -315,11 +256,7 @@ pub(super) fn end_to(end: &End) -> v1::End {
 
 /// Of a code of a later contract its range alone counts: come back, or do not.
 pub(super) fn end_from(end: v1::End) -> End {
-    let unknown = if end.code < 4500 {
-        EndCode::Internal
-    } else {
-        EndCode::Flooding
-    };
+    let unknown = if end.code < 4500 { EndCode::Internal } else { EndCode::Flooding };
     End {
         code: EndCode::from_code(end.code).unwrap_or(unknown),
         message: Cow::Owned(end.message),

@@ -51,10 +51,7 @@ pub struct Decoder {
     finished: bool,
 }
 
-const _: () = assert!(
-    size_of::<Decoder>() <= 16,
-    "every idle connection holds one"
-);
+const _: () = assert!(size_of::<Decoder>() <= 16, "every idle connection holds one");
 
 impl Decoder {
     /// The next event in `input`, whose front moves behind what was used; `None` when all was used.
@@ -68,10 +65,7 @@ impl Decoder {
         input: &mut &'i mut [u8],
         message_bytes_max: usize,
     ) -> Result<Option<Event<'e>>, WsError> {
-        let Self {
-            in_flight,
-            finished,
-        } = self;
+        let Self { in_flight, finished } = self;
         in_flight.take_if(|held| held.release() || *finished);
         if *finished {
             *input = &mut [];
@@ -172,9 +166,7 @@ fn take_head(
     in_flight: &mut Option<Box<InFlight>>,
     input: &mut &mut [u8],
 ) -> Result<Option<Head>, WsError> {
-    let is_cut = in_flight
-        .as_ref()
-        .is_some_and(|in_flight| !in_flight.head.is_empty());
+    let is_cut = in_flight.as_ref().is_some_and(|in_flight| !in_flight.head.is_empty());
     if !is_cut && let Some((head, size)) = Head::parse(input)? {
         split_front(input, size);
         return Ok(Some(head));
@@ -218,10 +210,7 @@ fn event(opcode: OpCode, payload: &[u8]) -> Result<Event<'_>, WsError> {
 fn close(payload: &[u8]) -> Result<Event<'_>, WsError> {
     let Some((&code, reason)) = payload.split_first_chunk() else {
         return match payload {
-            [] => Ok(Event::Close {
-                code: None,
-                reason: "",
-            }),
+            [] => Ok(Event::Close { code: None, reason: "" }),
             _ => Err(WsError::BadClosePayload),
         };
     };
@@ -229,10 +218,7 @@ fn close(payload: &[u8]) -> Result<Event<'_>, WsError> {
     if !CloseCode::from(code).is_allowed() {
         return Err(WsError::BadCloseCode(code));
     }
-    Ok(Event::Close {
-        code: Some(code),
-        reason: text(reason)?,
-    })
+    Ok(Event::Close { code: Some(code), reason: text(reason)? })
 }
 
 fn text(payload: &[u8]) -> Result<&str, WsError> {

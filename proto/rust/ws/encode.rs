@@ -91,11 +91,7 @@ pub fn message_frame_with(
     frame.resize(HEADER_BYTES_MAX, 0);
     write(&mut frame);
     let mut head = [0; HEADER_BYTES_MAX];
-    let size = header(
-        OpCode::Data(kind),
-        frame.len() - HEADER_BYTES_MAX,
-        &mut head,
-    );
+    let size = header(OpCode::Data(kind), frame.len() - HEADER_BYTES_MAX, &mut head);
     // The header's size is known last, so it ends where the room that was kept for it ends.
     let start = HEADER_BYTES_MAX - size;
     frame[start..HEADER_BYTES_MAX].copy_from_slice(&head[..size]);

@@ -44,18 +44,12 @@ impl fmt::Display for WsError {
             Self::ReservedOpcode(opcode) => write!(f, "opcode {opcode} is reserved"),
             Self::FragmentedControl => f.write_str("a control frame is fragmented"),
             Self::ControlTooLarge => {
-                write!(
-                    f,
-                    "a control frame is larger than {CONTROL_BYTES_MAX} bytes"
-                )
+                write!(f, "a control frame is larger than {CONTROL_BYTES_MAX} bytes")
             }
             Self::Unmasked => f.write_str("a frame is not masked"),
             Self::BadLength => f.write_str("a frame's length is not in its shortest form"),
             Self::TooLarge { declared, max } => {
-                write!(
-                    f,
-                    "a message of {declared} bytes or more, the limit is {max}"
-                )
+                write!(f, "a message of {declared} bytes or more, the limit is {max}")
             }
             Self::ContinuationWithoutStart => f.write_str("a continuation without a message"),
             Self::MessageInsideMessage => {

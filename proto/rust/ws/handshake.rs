@@ -84,9 +84,7 @@ pub fn upgrade(method: &Method, headers: &HeaderMap) -> Result<Upgrade, UpgradeE
         return Err(UpgradeError::Method);
     }
     let says = |name, token: &str| {
-        values(headers, name)
-            .flat_map(tokens)
-            .any(|value| value.eq_ignore_ascii_case(token))
+        values(headers, name).flat_map(tokens).any(|value| value.eq_ignore_ascii_case(token))
     };
     if !says(header::CONNECTION, "upgrade") || !says(header::UPGRADE, "websocket") {
         return Err(UpgradeError::NotAnUpgrade);
@@ -102,10 +100,7 @@ pub fn upgrade(method: &Method, headers: &HeaderMap) -> Result<Upgrade, UpgradeE
         return Err(UpgradeError::Key);
     }
     let subprotocol = select_subprotocol(values(headers, header::SEC_WEBSOCKET_PROTOCOL))?;
-    Ok(Upgrade {
-        accept_key: accept_key(key),
-        subprotocol,
-    })
+    Ok(Upgrade { accept_key: accept_key(key), subprotocol })
 }
 
 /// The `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`.
@@ -154,26 +149,18 @@ pub fn data_kind(encoding: Encoding) -> Data {
 
 /// A header's values; one that is not visible ASCII counts as empty.
 fn values(headers: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(name)
-        .into_iter()
-        .map(|value| value.to_str().unwrap_or_default().trim())
+    headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or_default().trim())
 }
 
 fn tokens(value: &str) -> impl Iterator<Item = &str> {
-    value
-        .split(',')
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
+    value.split(',').map(str::trim).filter(|token| !token.is_empty())
 }
 
 /// 16 bytes in base64 are 22 characters and two of padding.
 fn is_key(key: &str) -> bool {
     key.len() == 24
         && key.strip_suffix("==").is_some_and(|digits| {
-            digits
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+            digits.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
         })
 }
 
@@ -205,10 +192,7 @@ mod tests {
     fn the_clients_first_choice_among_known_subprotocols_is_taken() {
         assert_eq!(select_subprotocol([]), Ok(None));
         assert_eq!(select_subprotocol([" , "]), Ok(None));
-        assert_eq!(
-            select_subprotocol(["parlour.v1.json"]),
-            Ok(Some(Encoding::Json))
-        );
+        assert_eq!(select_subprotocol(["parlour.v1.json"]), Ok(Some(Encoding::Json)));
         assert_eq!(
             select_subprotocol(["chat, parlour.v1.proto", "parlour.v1.json"]),
             Ok(Some(Encoding::Proto))
@@ -218,10 +202,7 @@ mod tests {
     #[test]
     fn unknown_subprotocols_alone_are_refused() {
         for unknown in ["parlour.v2.json", "PARLOUR.V1.JSON", "mqtt, chat"] {
-            assert_eq!(
-                select_subprotocol([unknown]),
-                Err(UpgradeError::Subprotocol)
-            );
+            assert_eq!(select_subprotocol([unknown]), Err(UpgradeError::Subprotocol));
         }
     }
 
@@ -234,26 +215,14 @@ mod tests {
         };
         assert_eq!(set("connection", "close"), Err(UpgradeError::NotAnUpgrade));
         assert_eq!(set("upgrade", "h2c"), Err(UpgradeError::NotAnUpgrade));
-        assert_eq!(
-            set("sec-websocket-version", "8"),
-            Err(UpgradeError::Version)
-        );
+        assert_eq!(set("sec-websocket-version", "8"), Err(UpgradeError::Version));
         assert_eq!(set("sec-websocket-key", "c2hvcnQ="), Err(UpgradeError::Key));
-        assert_eq!(
-            set("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=!"),
-            Err(UpgradeError::Key)
-        );
-        assert_eq!(
-            set("sec-websocket-protocol", "mqtt"),
-            Err(UpgradeError::Subprotocol)
-        );
+        assert_eq!(set("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=!"), Err(UpgradeError::Key));
+        assert_eq!(set("sec-websocket-protocol", "mqtt"), Err(UpgradeError::Subprotocol));
         let doubled = request(|headers| {
             headers.append("sec-websocket-key", KEY.parse().unwrap());
         });
         assert_eq!(doubled, Err(UpgradeError::Key));
-        assert_eq!(
-            upgrade(&Method::POST, &HeaderMap::new()),
-            Err(UpgradeError::Method)
-        );
+        assert_eq!(upgrade(&Method::POST, &HeaderMap::new()), Err(UpgradeError::Method));
     }
 }

@@ -42,12 +42,7 @@ impl Head {
         let Some((&mask, payload)) = rest.split_first_chunk() else {
             return Ok(None);
         };
-        let head = Self {
-            opcode,
-            fin: first & 0x80 != 0,
-            mask,
-            len,
-        };
+        let head = Self { opcode, fin: first & 0x80 != 0, mask, len };
         Ok(Some((head, bytes.len() - payload.len())))
     }
 }

@@ -83,10 +83,7 @@ impl InFlight {
     pub(super) fn held_bytes(&self) -> usize {
         size_of::<Self>()
             + self.control.capacity()
-            + self
-                .message
-                .as_ref()
-                .map_or(0, |message| message.bytes.capacity())
+            + self.message.as_ref().map_or(0, |message| message.bytes.capacity())
     }
 }
 
@@ -148,23 +145,12 @@ impl Frame {
                 return Err(WsError::ReservedOpcode(code));
             }
         };
-        let Head {
-            opcode,
-            fin,
-            mask,
-            len,
-        } = head;
+        let Head { opcode, fin, mask, len } = head;
         let declared = len.saturating_add(before as u64);
         // A control frame's length was bounded by its header already, whatever the caller allows.
         let fits = matches!(opcode, OpCode::Control(_)) || declared <= max as u64;
         match usize::try_from(len) {
-            Ok(len) if fits => Ok(Self {
-                opcode,
-                fin,
-                mask,
-                len,
-                received: 0,
-            }),
+            Ok(len) if fits => Ok(Self { opcode, fin, mask, len, received: 0 }),
             _ => Err(WsError::TooLarge { declared, max }),
         }
     }
@@ -188,12 +174,7 @@ pub(super) struct Message {
 
 impl Message {
     fn new(kind: Data) -> Self {
-        Self {
-            kind,
-            bytes: Vec::new(),
-            checked: 0,
-            complete: false,
-        }
+        Self { kind, bytes: Vec::new(), checked: 0, complete: false }
     }
 
     /// Grows by doubling, hence by what really arrives, but not beyond `limit`.

@@ -146,15 +146,14 @@ impl Speakers {
         if self.spoken.start_us == 0 {
             self.spoken.start_us = intended_us;
         }
-        let speaker = self.next % self.keys.len();
+        let (speaker, room) = (self.next % self.keys.len(), self.next % self.rooms.len());
         self.next += 1;
-        let room = &self.rooms[speaker % self.rooms.len()];
         let content = MessageContent::post(stamp::body(intended_us));
         let content = wire::codec::content(&content).expect("a post can be published");
         let Some(member) = self.crowd.member(self.keys[speaker]) else {
             return;
         };
-        match member.client().publish(room, content) {
+        match member.client().publish(&self.rooms[room], content) {
             Ok(id) => {
                 self.unacknowledged.insert(id, intended_us);
             }

@@ -32,11 +32,7 @@ pub(crate) struct Place {
 
 impl Admission {
     pub(crate) fn new(sessions_max: usize, per_address_max: usize) -> Arc<Admission> {
-        Arc::new(Admission {
-            sessions_max,
-            per_address_max,
-            counts: Mutex::default(),
-        })
+        Arc::new(Admission { sessions_max, per_address_max, counts: Mutex::default() })
     }
 
     /// A place for a session from `address`, or how it is told to come back later.
@@ -55,28 +51,18 @@ impl Admission {
         }
         *here += 1;
         counts.sessions += 1;
-        Ok(Place {
-            admission: Arc::clone(self),
-            address,
-        })
+        Ok(Place { admission: Arc::clone(self), address })
     }
 
     /// How many sessions there are.
     pub(crate) fn sessions(&self) -> usize {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sessions
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).sessions
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self
-            .admission
-            .counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.sessions -= 1;
         if let Some(here) = counts.by_address.get_mut(&self.address) {
             *here -= 1;
@@ -97,15 +83,9 @@ mod tests {
         let (one, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
         let first = admission.admit(one).expect("a place");
         let _second = admission.admit(one).expect("a place");
-        assert_eq!(
-            admission.admit(one).expect_err("full").code,
-            EndCode::TooManySessions
-        );
+        assert_eq!(admission.admit(one).expect_err("full").code, EndCode::TooManySessions);
         let _third = admission.admit(other).expect("a place");
-        assert_eq!(
-            admission.admit(other).expect_err("full").code,
-            EndCode::Overloaded
-        );
+        assert_eq!(admission.admit(other).expect_err("full").code, EndCode::Overloaded);
         drop(first);
         assert_eq!(admission.sessions(), 2);
         assert!(admission.admit(one).is_ok());

@@ -61,13 +61,7 @@ impl tower::Service<http::Request<Body>> for ChatService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        let method = request
-            .uri()
-            .path()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         Box::pin(async move {
             let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(limits::HELLO_BYTES_MAX);
             if method == "Connect" {
@@ -87,9 +81,7 @@ impl tower::Service<http::Request<Body>> for ChatService {
                 let shared = Arc::clone(&shared);
                 async move {
                     let (metadata, _, body) = request.into_parts();
-                    unary::call(&shared, method, &metadata, &body)
-                        .await
-                        .map(Response::new)
+                    unary::call(&shared, method, &metadata, &body).await.map(Response::new)
                 }
             });
             Ok(grpc.unary(call, request).await)
@@ -121,10 +113,7 @@ pub(super) fn shown(metadata: &MetadataMap) -> Result<Shown, Status> {
                 .to_owned(),
         ),
     };
-    Ok(Shown {
-        token,
-        name: text("parlour-name")?,
-    })
+    Ok(Shown { token, name: text("parlour-name")? })
 }
 
 async fn connect(
@@ -136,12 +125,8 @@ async fn connect(
         .extensions()
         .get::<TcpConnectInfo>()
         .and_then(TcpConnectInfo::remote_addr)
-        .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer: SocketAddr| {
-            peer.ip()
-        });
-    let place = shared
-        .admit(address)
-        .map_err(|end| codec::end_status(&end))?;
+        .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer: SocketAddr| peer.ip());
+    let place = shared.admit(address).map_err(|end| codec::end_status(&end))?;
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     shared
         .shards

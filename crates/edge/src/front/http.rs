@@ -100,10 +100,7 @@ pub(crate) async fn serve(
 
 /// What accept says of one socket is that socket's; of descriptors, it is ours to wait.
 async fn pause(error: &io::Error) {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    ) {
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
         return;
     }
     tracing::warn!(%error, "cannot accept connections right now; raise the limit of open files");
@@ -133,15 +130,9 @@ async fn converse(socket: TcpStream, peer: SocketAddr, service: Router) {
 /// Turns what the layers refuse into an answer.
 async fn shed(error: BoxError) -> Response {
     let (status, text) = if error.is::<tower::timeout::error::Elapsed>() {
-        (
-            StatusCode::GATEWAY_TIMEOUT,
-            "this took too long; try again\n",
-        )
+        (StatusCode::GATEWAY_TIMEOUT, "this took too long; try again\n")
     } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests at once; try again in a moment\n",
-        )
+        (StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again in a moment\n")
     };
     (status, [("retry-after", "1")], text).into_response()
 }

@@ -36,10 +36,7 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub(crate) fn new(pipe: ReadHalf<DuplexStream>) -> FrameReader {
-        FrameReader {
-            pipe,
-            received: BytesMut::new(),
-        }
+        FrameReader { pipe, received: BytesMut::new() }
     }
 
     /// The next frame; `None` when the session has ended.
@@ -73,9 +70,7 @@ fn take_message(received: &mut BytesMut) -> Option<BytesMut> {
 }
 
 fn take_frame(received: &mut BytesMut) -> Option<BytesMut> {
-    let length = received
-        .first_chunk::<LENGTH_BYTES>()
-        .map(|bytes| u32::from_be_bytes(*bytes))?;
+    let length = received.first_chunk::<LENGTH_BYTES>().map(|bytes| u32::from_be_bytes(*bytes))?;
     if received.len() < LENGTH_BYTES + length as usize {
         return None;
     }
@@ -143,9 +138,7 @@ mod tests {
         let (_, mut write) = tokio::io::split(near);
         let frames: [&[u8]; 3] = [b"", b"one", &[7; 5_000]];
         for frame in frames {
-            write_frame(&mut write, frame)
-                .await
-                .expect("the pipe is open");
+            write_frame(&mut write, frame).await.expect("the pipe is open");
         }
         drop(write);
         let mut far = far;

@@ -75,10 +75,7 @@ pub(super) async fn call(
 
 fn verify(shared: &Shared, metadata: &MetadataMap) -> Result<Verified, Status> {
     let shown = shown(metadata)?;
-    let credentials = Credentials {
-        token: shown.token.as_deref(),
-        name: shown.name.as_deref(),
-    };
+    let credentials = Credentials { token: shown.token.as_deref(), name: shown.name.as_deref() };
     shared
         .door
         .verify(credentials, shared.clock.now())
@@ -100,22 +97,14 @@ async fn one(
     room: RoomName,
     body: AskBody,
 ) -> Result<Says, Refusal> {
-    let ask = Ask {
-        room: room.clone(),
-        who: who(verified, &room),
-        body,
-    };
+    let ask = Ask { room: room.clone(), who: who(verified, &room), body };
     says(room, shared.lanes.ask(ask).await)
 }
 
 /// Every room by itself: those that cannot be told do not hide the others.
 async fn many(shared: &Shared, verified: &Verified, rooms: Vec<RoomName>) -> Says {
     let asked = rooms.into_iter().map(|room| async {
-        let ask = Ask {
-            room: room.clone(),
-            who: who(verified, &room),
-            body: AskBody::Summary,
-        };
+        let ask = Ask { room: room.clone(), who: who(verified, &room), body: AskBody::Summary };
         (room, shared.lanes.ask(ask).await)
     });
     let mut answered: Vec<(RoomName, Summary)> = Vec::new();
@@ -136,31 +125,15 @@ async fn many(shared: &Shared, verified: &Verified, rooms: Vec<RoomName>) -> Say
             other => refused.push((room, unexpected(&other))),
         }
     }
-    Says::Summaries {
-        rooms: answered,
-        refused,
-    }
+    Says::Summaries { rooms: answered, refused }
 }
 
 fn says(room: RoomName, answer: Answer) -> Result<Says, Refusal> {
     Ok(match answer {
-        Answer::Published {
-            log,
-            seq,
-            at_ms,
-            duplicate,
-        } => Says::Published {
-            room,
-            log,
-            seq,
-            at_ms,
-            duplicate,
-        },
-        Answer::History { log, page } => Says::History {
-            room,
-            log,
-            page: Box::new(page),
-        },
+        Answer::Published { log, seq, at_ms, duplicate } => {
+            Says::Published { room, log, seq, at_ms, duplicate }
+        }
+        Answer::History { log, page } => Says::History { room, log, page: Box::new(page) },
         Answer::Presence(roster) => Says::PresenceIs { room, roster },
         Answer::Room(info) => Says::Room { room, info },
         Answer::Refused(refusal) => return Err(refusal),

@@ -61,10 +61,7 @@ fn refuse(error: &ws::UpgradeError) -> Response {
     if status == StatusCode::UPGRADE_REQUIRED {
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(
-            header::SEC_WEBSOCKET_VERSION,
-            HeaderValue::from_static(ws::VERSION),
-        );
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static(ws::VERSION));
     }
     response
 }
@@ -81,16 +78,7 @@ async fn hand_over(shared: Arc<Shared>, upgrade: OnUpgrade, peer: SocketAddr, en
             let Ok(socket) = socket.into_std().map(Parked::Tcp) else {
                 return;
             };
-            shared
-                .shards
-                .open(Newcomer {
-                    socket,
-                    wire,
-                    place,
-                    received,
-                    shown: None,
-                })
-                .await;
+            shared.shards.open(Newcomer { socket, wire, place, received, shown: None }).await;
         }
         Err(end) => {
             // Whoever does not read its farewell is not waited for: the kernel has it.
@@ -117,10 +105,7 @@ fn websocket(encoding: Encoding) -> WireKind {
 fn farewell(encoding: Encoding, end: End) -> Vec<u8> {
     let mut bytes = Vec::new();
     let (code, message) = (end.code.code() as u16, end.message.clone());
-    let frame = ServerFrame {
-        r#ref: 0,
-        says: model::Says::End(end),
-    };
+    let frame = ServerFrame { r#ref: 0, says: model::Says::End(end) };
     EdgeFrames.says(websocket(encoding), &frame, &mut bytes);
     ws::close_into(code, &message, &mut bytes);
     bytes
@@ -144,15 +129,10 @@ impl Origins {
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let own = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
+        let own = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         (authority.is_some() && authority == own)
-            || self
-                .0
-                .iter()
-                .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+            || self.0.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
     }
 }
 

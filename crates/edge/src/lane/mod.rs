@@ -74,20 +74,13 @@ impl Lanes {
     pub(crate) fn new(count: usize) -> (Lanes, LaneInboxes) {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_MAX)).unzip();
-        (
-            Lanes {
-                inboxes: senders.into(),
-            },
-            LaneInboxes(receivers),
-        )
+        (Lanes { inboxes: senders.into() }, LaneInboxes(receivers))
     }
 
     /// Hands a message to its room's lane; gives it back when the lane is full.
     pub(crate) fn send(&self, message: ToLane) -> Result<(), ToLane> {
         let lane = slot_of(message.room(), self.inboxes.len() as u32) as usize;
-        self.inboxes[lane]
-            .try_send(message)
-            .map_err(mpsc::error::TrySendError::into_inner)
+        self.inboxes[lane].try_send(message).map_err(mpsc::error::TrySendError::into_inner)
     }
 
     /// Asks on behalf of somebody without a session.
@@ -125,10 +118,7 @@ impl LaneInboxes {
         now: Now,
     ) {
         for (lane, inbox) in self.0.into_iter().enumerate() {
-            let config = NearConfig {
-                lane: lane as u32,
-                ..config.clone()
-            };
+            let config = NearConfig { lane: lane as u32, ..config.clone() };
             let near = link::Near::new(now, config, Seed::new(seed.next_u64()));
             tokio::spawn(task::Lane::new(near, inbox, context.clone()).run());
         }

@@ -56,10 +56,10 @@ impl Lane {
         let mut batch = Vec::with_capacity(INBOX_BATCH);
         loop {
             let is_full = self.pump().await;
-            let wake_at = self.near.poll_timeout().map_or_else(
-                || Instant::now() + NEVER,
-                |at| self.context.clock.instant(at),
-            );
+            let wake_at = self
+                .near
+                .poll_timeout()
+                .map_or_else(|| Instant::now() + NEVER, |at| self.context.clock.instant(at));
             let event = tokio::select! {
                 biased;
                 happened = self.stream.next(is_full) => Event::Stream(happened),
@@ -85,8 +85,7 @@ impl Lane {
             ToLane::Unary(ask, sender) => {
                 self.next_unary += 1;
                 self.unary.insert(self.next_unary, sender);
-                self.near
-                    .handle_ask(now, Route::unary(self.next_unary), ask);
+                self.near.handle_ask(now, Route::unary(self.next_unary), ask);
             }
             ToLane::Watch(shard, room) => self.near.handle_watch(now, shard, &room),
             ToLane::Unwatch(shard, room) => self.near.handle_unwatch(now, shard, &room),
@@ -169,12 +168,7 @@ impl Lane {
                     self.context.shards.send(shard, message).await;
                 }
             }
-            ToShards::Detached {
-                local,
-                room,
-                session: _,
-                why,
-            } => {
+            ToShards::Detached { local, room, session: _, why } => {
                 if let Some(route) = Route::of(local) {
                     let message = ToShard::Detached(route.session, room, why);
                     self.context.shards.send(route.shard, message).await;

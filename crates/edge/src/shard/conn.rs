@@ -139,12 +139,7 @@ fn websocket_fault(error: WsError) -> ReadFault {
 
 impl Farewell {
     pub(super) fn new(bytes: Vec<u8>, deadline_us: u64) -> Farewell {
-        Farewell {
-            bytes,
-            written: 0,
-            is_shut: false,
-            deadline_us,
-        }
+        Farewell { bytes, written: 0, is_shut: false, deadline_us }
     }
 
     /// Goes on; ready when nothing is left to do.

@@ -82,9 +82,7 @@ impl Core {
                 });
             }
             ToShard::Detached(key, room, why) => {
-                self.with(key, |conn, logs| {
-                    conn.session.handle_detached(now, &room, why, logs)
-                });
+                self.with(key, |conn, logs| conn.session.handle_detached(now, &room, why, logs));
             }
             ToShard::Replaced(key, session, generation) => self.with(key, |conn, logs| {
                 if conn.known == Some((session, generation)) {
@@ -153,8 +151,7 @@ impl Core {
             let mut end = end.clone();
             end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
             self.with(SessionKey(index), |conn, logs| {
-                conn.session
-                    .handle_drain(now, server::Drain::End(end), logs);
+                conn.session.handle_drain(now, server::Drain::End(end), logs);
             });
         }
     }
@@ -205,19 +202,11 @@ impl Core {
                 continue;
             };
             conn.armed_us = None;
-            if conn
-                .farewell
-                .as_ref()
-                .is_some_and(|it| it.deadline_us <= now.mono_us)
-            {
+            if conn.farewell.as_ref().is_some_and(|it| it.deadline_us <= now.mono_us) {
                 self.close(key.0);
                 continue;
             }
-            if conn
-                .session
-                .poll_timeout(&self.logs)
-                .is_some_and(|at| now.reached(at))
-            {
+            if conn.session.poll_timeout(&self.logs).is_some_and(|at| now.reached(at)) {
                 conn.session.handle_timeout(now, &mut self.logs);
             }
             self.after(key.0);
@@ -240,14 +229,8 @@ impl Core {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let unsent = (!self.unsent.is_empty()).then(|| self.now.plus_ms(LANE_RETRY_MS).mono_us);
         let logs = self.logs.poll_timeout().map(|at| at.mono_us);
-        let at_us = [self.timers.next_us(), unsent, logs]
-            .into_iter()
-            .flatten()
-            .min()?;
-        Some(self.shared.clock.instant(Now {
-            mono_us: at_us,
-            wall_ms: 0,
-        }))
+        let at_us = [self.timers.next_us(), unsent, logs].into_iter().flatten().min()?;
+        Some(self.shared.clock.instant(Now { mono_us: at_us, wall_ms: 0 }))
     }
 
     pub(super) fn requests(&mut self) {
@@ -300,19 +283,11 @@ impl Core {
 
     pub(super) fn act(&mut self, index: u32, action: Action) {
         match action {
-            Action::Authenticate {
-                token,
-                name,
-                resume_token,
-            } => {
+            Action::Authenticate { token, name, resume_token } => {
                 self.authenticate(index, token, name, resume_token);
             }
             Action::Ask { no, ask } => {
-                let route = Route {
-                    shard: self.number,
-                    session: SessionKey(index),
-                    ask: no.0,
-                };
+                let route = Route { shard: self.number, session: SessionKey(index), ask: no.0 };
                 // The room's watch comes first.
                 self.requests();
                 let message = ToLane::Ask(route.pack(), *ask);

@@ -24,10 +24,7 @@ impl Core {
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
             return;
         };
-        let shown = conn
-            .shown
-            .as_deref()
-            .filter(|_| token.is_none() && name.is_none());
+        let shown = conn.shown.as_deref().filter(|_| token.is_none() && name.is_none());
         let credentials = Credentials {
             token: token.as_deref().or_else(|| shown?.token.as_deref()),
             name: name.as_deref().or_else(|| shown?.name.as_deref()),
@@ -54,14 +51,8 @@ impl Core {
     ) -> Result<Identity, IdentityFault> {
         let user = &verified.user.id;
         let (session, generation) =
-            self.shared
-                .door
-                .session(user, resume_token, self.now, &mut self.seed);
-        let here = Whereabouts {
-            shard: self.number,
-            session: SessionKey(index),
-            generation,
-        };
+            self.shared.door.session(user, resume_token, self.now, &mut self.seed);
+        let here = Whereabouts { shard: self.number, session: SessionKey(index), generation };
         match self.shared.directory.enter(&session, here) {
             Some(newest) if newest == here => {
                 return Err(IdentityFault::Ended(End::new(EndCode::Replaced)));
@@ -88,9 +79,7 @@ impl Core {
         generation: model::Generation,
     ) -> Identity {
         let resume_token =
-            self.shared
-                .door
-                .resume_token(&session, &verified.user.id, generation, self.now);
+            self.shared.door.resume_token(&session, &verified.user.id, generation, self.now);
         Identity {
             user: verified.user,
             session,

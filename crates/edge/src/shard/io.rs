@@ -37,10 +37,7 @@ impl Core {
                 break;
             }
             let waker = conn.waker.clone();
-            match conn
-                .socket
-                .poll_read(&mut Context::from_waker(&waker), &mut scratch)
-            {
+            match conn.socket.poll_read(&mut Context::from_waker(&waker), &mut scratch) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(count)) if count > 0 => {
                     self.received(index, &mut scratch[..count]);
@@ -76,12 +73,7 @@ impl Core {
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
             return;
         };
-        let Conn {
-            session,
-            input,
-            wire,
-            ..
-        } = &mut **conn;
+        let Conn { session, input, wire, .. } = &mut **conn;
         let encoding = wire.encoding();
         let frame_bytes_max = match session.is_open() {
             true => limits::FRAME_BYTES_MAX,
@@ -118,12 +110,7 @@ impl Core {
         if conn.farewell.is_some() {
             return false;
         }
-        let Conn {
-            session,
-            socket,
-            waker,
-            ..
-        } = &mut **conn;
+        let Conn { session, socket, waker, .. } = &mut **conn;
         let mut cx = Context::from_waker(waker);
         for _ in 0..WRITES_PER_TURN {
             let mut slices = Slices::new();
@@ -169,12 +156,7 @@ impl Core {
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
             return;
         };
-        let Conn {
-            farewell,
-            socket,
-            waker,
-            ..
-        } = &mut **conn;
+        let Conn { farewell, socket, waker, .. } = &mut **conn;
         let Some(farewell) = farewell else { return };
         let mut scratch = [0u8; 4_096];
         let mut cx = Context::from_waker(waker);
@@ -208,12 +190,7 @@ impl Core {
     }
 
     fn free(&mut self, index: u32) {
-        if self
-            .conns
-            .get_mut(index as usize)
-            .and_then(Option::take)
-            .is_some()
-        {
+        if self.conns.get_mut(index as usize).and_then(Option::take).is_some() {
             self.vacant.push(index);
         }
     }

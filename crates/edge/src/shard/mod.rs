@@ -91,20 +91,13 @@ impl Shards {
     pub(crate) fn new(count: usize) -> (Shards, Vec<mpsc::Receiver<ToShard>>) {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..count).map(|_| mpsc::channel(INBOX_MAX)).unzip();
-        (
-            Shards {
-                inboxes: senders.into(),
-                next: Arc::default(),
-            },
-            receivers,
-        )
+        (Shards { inboxes: senders.into(), next: Arc::default() }, receivers)
     }
 
     /// Gives a connection to the shards in turn. A shard that is gone closes it.
     pub(crate) async fn open(&self, newcomer: Newcomer) {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
-        self.send(turn as u32, ToShard::Open(Box::new(newcomer)))
-            .await;
+        self.send(turn as u32, ToShard::Open(Box::new(newcomer))).await;
     }
 
     /// Tells a shard; waits while its inbox is full.
@@ -117,9 +110,7 @@ impl Shards {
 
     /// Tells a shard from a place that must not wait; answers whether it was told.
     pub(crate) fn try_send(&self, shard: u32, message: ToShard) -> bool {
-        self.inboxes
-            .get(shard as usize)
-            .is_some_and(|inbox| inbox.try_send(message).is_ok())
+        self.inboxes.get(shard as usize).is_some_and(|inbox| inbox.try_send(message).is_ok())
     }
 
     /// Tells all shards.
@@ -184,11 +175,7 @@ mod tests {
 
     #[test]
     fn a_route_survives_its_packing() {
-        let route = Route {
-            shard: 63,
-            session: SessionKey((1 << 25) - 1),
-            ask: u32::MAX,
-        };
+        let route = Route { shard: 63, session: SessionKey((1 << 25) - 1), ask: u32::MAX };
         assert_eq!(Route::of(route.pack()), Some(route));
         assert_eq!(Route::of(Route::unary(9)), None);
         assert_eq!(Route::caller(Route::unary(9)), 9);

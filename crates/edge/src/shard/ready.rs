@@ -22,10 +22,7 @@ impl ReadyList {
     /// Swaps what has arrived for `empty`, whose memory is used again.
     pub(super) fn take(&self, empty: &mut Vec<u32>) {
         debug_assert!(empty.is_empty(), "what was taken before has been seen to");
-        std::mem::swap(
-            &mut *self.indexes.lock().unwrap_or_else(PoisonError::into_inner),
-            empty,
-        );
+        std::mem::swap(&mut *self.indexes.lock().unwrap_or_else(PoisonError::into_inner), empty);
     }
 
     fn push(&self, index: u32) {
@@ -49,11 +46,7 @@ pub(super) struct Bell {
 
 impl Bell {
     pub(super) fn new(index: u32, list: &Arc<ReadyList>) -> Arc<Bell> {
-        Arc::new(Bell {
-            index,
-            waiting: AtomicBool::new(false),
-            list: Arc::clone(list),
-        })
+        Arc::new(Bell { index, waiting: AtomicBool::new(false), list: Arc::clone(list) })
     }
 
     /// Before the session is seen to: what happens from now on rings again.

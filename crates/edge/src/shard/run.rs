@@ -39,20 +39,18 @@ pub(crate) fn start(
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build()?;
-    std::thread::Builder::new()
-        .name(format!("shard-{}", context.number))
-        .spawn(move || {
-            let shard = async move {
-                Shard {
-                    core: Core::new(context),
-                    inbox,
-                    timer: Box::pin(tokio::time::sleep_until(Instant::now())),
-                }
-                .await;
-            };
-            // Tokio's budget would make a slab of sockets see false `Pending`s.
-            runtime.block_on(tokio::task::unconstrained(shard));
-        })
+    std::thread::Builder::new().name(format!("shard-{}", context.number)).spawn(move || {
+        let shard = async move {
+            Shard {
+                core: Core::new(context),
+                inbox,
+                timer: Box::pin(tokio::time::sleep_until(Instant::now())),
+            }
+            .await;
+        };
+        // Tokio's budget would make a slab of sockets see false `Pending`s.
+        runtime.block_on(tokio::task::unconstrained(shard));
+    })
 }
 
 /// The one task.

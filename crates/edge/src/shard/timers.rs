@@ -25,9 +25,7 @@ impl Timers {
         if at_us > now.mono_us {
             return None;
         }
-        self.heap
-            .pop()
-            .map(|Reverse((_, session))| SessionKey(session))
+        self.heap.pop().map(|Reverse((_, session))| SessionKey(session))
     }
 
     /// When the next one wants to be called.

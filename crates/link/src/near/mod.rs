@@ -43,21 +43,23 @@
 
 mod outbox;
 mod room;
+mod said;
 mod stream;
+mod telling;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::{
-    Answer, Ask, AskBody, Fed, NodeId, Now, Position, Refusal, RefusalCode, RoomName, Seed,
-    SessionId, Unsubscribed, UnsubscribedCode,
+    Answer, Ask, AskBody, NodeId, Now, Refusal, RefusalCode, RoomName, Seed, SessionId,
+    Unsubscribed, UnsubscribedCode,
 };
 
 use crate::{FromOwner, LocalKey, ShardSet, StreamEvent, StreamOp, ToOwner, ToShards};
 pub use outbox::{OUTBOX_ASKS_MAX, OUTBOX_BYTES_MAX, OUTBOX_ROOM_ASKS_MAX};
 use outbox::{Outbox, Pending};
-use room::{Attachment, Room, Verdict};
+use room::{Attachment, Room};
 use stream::{Due, Stream};
 pub use stream::{HEARTBEAT_MS, OPENING_MS, SILENCE_MS};
 
@@ -291,80 +293,6 @@ impl Near {
         Some(StreamOp::Send(frame))
     }
 
-    fn next_frame(&mut self) -> Option<ToOwner> {
-        loop {
-            if let Some(frame) = self.next_attachment() {
-                return Some(frame);
-            }
-            match self.queue.pop_front() {
-                Some(room) => {
-                    if let Some(frame) = self.tell_watch(room) {
-                        return Some(frame);
-                    }
-                }
-                None => break,
-            }
-        }
-        if let Some((id, ask)) = self.outbox.next_unsent() {
-            return Some(ToOwner::Ask { id, ask });
-        }
-        self.stream.poll_last().map(|_| ToOwner::Heartbeat)
-    }
-
-    /// Says whatever the owner does not know yet of a room's watch; its attachments come next.
-    fn tell_watch(&mut self, name: RoomName) -> Option<ToOwner> {
-        let number = self.stream.number;
-        let state = self.rooms.get_mut(&name)?;
-        state.queued = false;
-        if state.not_before.is_some() {
-            return None;
-        }
-        let frame = match (state.shards.is_empty(), state.watch) {
-            (false, None) => {
-                let watch = self.next_watch;
-                self.next_watch += 1;
-                state.watch = Some(watch);
-                state.watching = false;
-                Some(ToOwner::Watch { room: name.clone(), watch })
-            }
-            (true, Some(watch)) => {
-                state.watch = None;
-                state.watching = false;
-                state.feed = None;
-                Some(ToOwner::Unwatch { room: name.clone(), watch })
-            }
-            _ => None,
-        };
-        if state.untold(number, None).is_some() {
-            self.telling = Some((name, None));
-        } else {
-            self.forget_unused(&name);
-        }
-        frame
-    }
-
-    /// The next attachment that the current stream has not carried.
-    fn next_attachment(&mut self) -> Option<ToOwner> {
-        let (room, last) = self.telling.take()?;
-        let state = self.rooms.get_mut(&room)?;
-        let known = state
-            .feed
-            .as_ref()
-            .map(|feed| Position { log: feed.info.log.clone(), seq: feed.info.head });
-        let (session, attachment) = state.untold(self.stream.number, last.as_ref())?;
-        let (session, who) = (session.clone(), attachment.who.clone());
-        attachment.told = self.stream.number;
-        let id = self.next_ask;
-        self.next_ask += 1;
-        self.counts.resent += 1;
-        self.retelling.insert(id, (room.clone(), session.clone()));
-        // From its own position on, so that the owner has nothing to fold.
-        let body = AskBody::Attach { after: Some(known.unwrap_or_default()), recent: 0 };
-        let ask = Ask { room: room.clone(), who, body };
-        self.telling = Some((room, Some(session)));
-        Some(ToOwner::Ask { id, ask })
-    }
-
     fn admit(&mut self, local: Option<LocalKey>, ask: Ask) {
         let id = self.next_ask;
         self.next_ask += 1;
@@ -397,122 +325,6 @@ impl Near {
             self.forget_unused(&ask.room);
         }
         known
-    }
-
-    fn owner_answered(&mut self, id: u64, answer: Answer) {
-        if let Some((room, session)) = self.retelling.remove(&id) {
-            return self.owner_took_again(&room, &session, answer);
-        }
-        let Some(pending) = self.outbox.remove(id) else {
-            self.counts.inert += 1;
-            return;
-        };
-        if let (AskBody::Attach { .. }, Some(session)) =
-            (&pending.ask.body, &pending.ask.who.session)
-        {
-            self.attach_answered(id, &pending.ask.room, session, &answer);
-        }
-        if let Some(local) = pending.local {
-            self.answer(local, answer);
-        }
-    }
-
-    /// An attach was answered: the attachment stands, or is none, unless it was detached or replaced by
-    /// a later one meanwhile.
-    fn attach_answered(&mut self, id: u64, room: &RoomName, session: &SessionId, answer: &Answer) {
-        let Some(state) = self.rooms.get_mut(room) else {
-            return;
-        };
-        match state.attached.get_mut(session) {
-            Some(attachment) if attachment.ask == id => {
-                if matches!(answer, Answer::Subscribed(_)) {
-                    attachment.stands = true;
-                    attachment.told = self.stream.number;
-                } else {
-                    state.attached.remove(session);
-                    self.forget_unused(room);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// The answer to an attachment that was told again.
-    fn owner_took_again(&mut self, room: &RoomName, session: &SessionId, answer: Answer) {
-        let why = match answer {
-            Answer::Unsubscribed(why) => why,
-            Answer::Refused(refusal) => match refusal.retry_after_ms {
-                Some(ms) => Unsubscribed::new(UnsubscribedCode::Unavailable).retry_after(ms),
-                None => Unsubscribed::new(UnsubscribedCode::Forbidden),
-            },
-            _ => return,
-        };
-        let Some(state) = self.rooms.get_mut(room) else {
-            return;
-        };
-        let Some(attachment) = state.attached.get_mut(session).filter(|a| a.stands) else {
-            return;
-        };
-        if let (UnsubscribedCode::Unavailable, Some(ms)) = (why.code, why.retry_after_ms) {
-            attachment.told = 0;
-            return self.wait(room, ms);
-        }
-        let local = attachment.local;
-        state.attached.remove(session);
-        self.forget_unused(room);
-        let (room, session) = (room.clone(), session.clone());
-        self.to_shards.push_back(ToShards::Detached { local, room, session, why });
-    }
-
-    fn owner_fed(&mut self, name: RoomName, fed: Fed) {
-        let current = self.rooms.get_mut(&name).filter(|state| state.watch == Some(watch_of(&fed)));
-        let Some(state) = current else {
-            self.counts.inert += 1;
-            return;
-        };
-        if let Fed::Unwatched { why, .. } = &fed {
-            let why = why.clone();
-            return self.owner_unwatched(name, why, fed);
-        }
-        match state.take(fed) {
-            Verdict::Pass(fed) => {
-                let shards = state.shards;
-                if shards.is_empty() {
-                    return;
-                }
-                self.to_shards.push_back(ToShards::Fed { shards, room: name, fed });
-            }
-            Verdict::Inert => self.counts.inert += 1,
-            Verdict::Gap => {
-                self.counts.gaps += 1;
-                state.watch = None;
-                state.watching = false;
-                self.enqueue(&name);
-            }
-            Verdict::Superseded => {
-                state.watch = None;
-                self.wait(&name, REWATCH_MS);
-            }
-        }
-    }
-
-    /// The owner ended the watch. Whoever comes next will be watched and told of all attachments; only
-    /// a final end reaches the shards.
-    fn owner_unwatched(&mut self, name: RoomName, why: Unsubscribed, fed: Fed) {
-        let Some(state) = self.rooms.get_mut(&name) else {
-            return;
-        };
-        state.watch = None;
-        state.watching = false;
-        state.attached.values_mut().for_each(|attachment| attachment.told = 0);
-        if let (UnsubscribedCode::Unavailable, Some(ms)) = (why.code, why.retry_after_ms) {
-            return self.wait(&name, ms.max(REWATCH_MS));
-        }
-        let shards = std::mem::take(&mut state.shards);
-        state.attached.clear();
-        state.feed = None;
-        self.forget_unused(&name);
-        self.to_shards.push_back(ToShards::Fed { shards, room: name, fed });
     }
 
     fn stream_gone(&mut self) {
@@ -614,20 +426,6 @@ impl Near {
         if self.rooms.get(name).is_some_and(Room::is_unused) {
             self.rooms.remove(name);
         }
-    }
-}
-
-/// The generation of which a word of the feed speaks.
-fn watch_of(fed: &Fed) -> u64 {
-    match fed {
-        Fed::Watching { watch, .. }
-        | Fed::Entries { watch, .. }
-        | Fed::Erased { watch, .. }
-        | Fed::Trimmed { watch, .. }
-        | Fed::Signal { watch, .. }
-        | Fed::Presence { watch, .. }
-        | Fed::Marked { watch, .. }
-        | Fed::Unwatched { watch, .. } => *watch,
     }
 }
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use model::{
-    Catchup, Content, ContentKind, Digest, Entry, LogId, Mark, MessageId, PresenceChange, Publish,
-    Rights, RoomInfo, Roster, Subscription, User, UserId, Who,
+    Catchup, Content, ContentKind, Digest, Entry, Fed, LogId, Mark, MessageId, Position,
+    PresenceChange, Publish, Rights, RoomInfo, Roster, Subscription, User, UserId, Who,
 };
 
 use super::*;

@@ -20,12 +20,14 @@ pub(super) fn in_process(service: LinkService) -> Channel {
     let (sender, receiver) = mpsc::channel::<DuplexStream>(CONNECTIONS_WAITING_MAX);
     let incoming = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
     tokio::spawn(async move {
-        if let Err(error) = Server::builder().add_service(service).serve_with_incoming(incoming).await {
+        if let Err(error) =
+            Server::builder().add_service(service).serve_with_incoming(incoming).await
+        {
             tracing::error!(%error, "the link service failed");
         }
     });
-    Endpoint::from_static("http://owner.in-process").connect_with_connector_lazy(
-        tower::service_fn(move |_| {
+    Endpoint::from_static("http://owner.in-process").connect_with_connector_lazy(tower::service_fn(
+        move |_| {
             let sender = sender.clone();
             async move {
                 let (near, far) = duplex(PIPE_BYTES);
@@ -35,6 +37,6 @@ pub(super) fn in_process(service: LinkService) -> Channel {
                     .map_err(|_| std::io::Error::other("the link service is gone"))?;
                 Ok::<_, std::io::Error>(TokioIo::new(near))
             }
-        }),
-    )
+        },
+    ))
 }

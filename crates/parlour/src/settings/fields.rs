@@ -93,7 +93,8 @@ pub(super) const FIELDS: &[Field] = &[
             if text.is_empty() {
                 return Ok(());
             }
-            let bytes = std::fs::read(text).map_err(|error| format!("cannot read {text:?}: {error}"))?;
+            let bytes =
+                std::fs::read(text).map_err(|error| format!("cannot read {text:?}: {error}"))?;
             settings.token_key = Some(Secret::new(bytes.trim_ascii().to_vec()));
             Ok(())
         },
@@ -141,8 +142,16 @@ pub(super) const FIELDS: &[Field] = &[
     count!("shards", "Threads that hold sockets; 0: one per core.", shards),
     count!("lanes", "Streams from the edge to the owner of rooms.", lanes),
     count!("drain_within_ms", "Milliseconds that leaving may take.", drain_within_ms),
-    count!("headroom_bytes", "Free bytes of disk below which publishes are refused.", headroom_bytes),
-    count!("erase_within_ms", "Milliseconds until a redacted text has left the disk.", erase_within_ms),
+    count!(
+        "headroom_bytes",
+        "Free bytes of disk below which publishes are refused.",
+        headroom_bytes
+    ),
+    count!(
+        "erase_within_ms",
+        "Milliseconds until a redacted text has left the disk.",
+        erase_within_ms
+    ),
     Field {
         key: "retention",
         sentence: "What is trimmed, such as [\"team:* age=30d\", \"* count=100000 bytes=1GiB\"]; the first match counts.",
@@ -167,7 +176,10 @@ pub(super) const FIELDS: &[Field] = &[
     limit!(replay_max, "Raw entries of a resume; more is a snapshot."),
     limit!(recent_default, "Posts of a snapshot when the client names no number."),
     limit!(publish_wait_ms, "Milliseconds that a publish may wait for its room."),
-    limit!(presence_grace_ms, "Milliseconds during which somebody whose connection broke still counts as present."),
+    limit!(
+        presence_grace_ms,
+        "Milliseconds during which somebody whose connection broke still counts as present."
+    ),
     limit!(presence_interval_ms, "Milliseconds between two presence pushes of a room."),
     limit!(presence_list_max, "Users listed by presence; beyond, only the count is told."),
     limit!(summary_interval_ms, "Milliseconds between two summaries of a room."),
@@ -201,7 +213,8 @@ mod tests {
             let shown = (field.get)(&defaults);
             let mut settings = Settings::default();
             let text = shown.trim_matches('"').trim_matches(['[', ']']);
-            (field.set)(&mut settings, text).unwrap_or_else(|error| panic!("{}: {error}", field.key));
+            (field.set)(&mut settings, text)
+                .unwrap_or_else(|error| panic!("{}: {error}", field.key));
             assert_eq!((field.get)(&settings), shown, "{}", field.key);
         }
     }

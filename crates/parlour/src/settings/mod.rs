@@ -181,7 +181,8 @@ impl Settings {
         if let Some(key) = &self.token_key
             && !key.is_strong()
         {
-            faults.push("the token key has less than 32 bytes, which HS256 is not safe with".into());
+            faults
+                .push("the token key has less than 32 bytes, which HS256 is not safe with".into());
         }
         if self.lanes == 0 {
             faults.push("lanes must be more than 0".into());
@@ -194,7 +195,11 @@ impl Settings {
 mod tests {
     use super::*;
 
-    fn load(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, Vec<Fault>> {
+    fn load(
+        toml: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Loaded, Vec<Fault>> {
         let own = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
@@ -240,8 +245,14 @@ mod tests {
         let places: Vec<_> = faults.iter().map(|fault| fault.place.as_str()).collect();
         assert_eq!(
             places,
-            ["parlour.toml:1", "parlour.toml:2", "parlour.toml:3", "parlour.toml:5", "PARLOUR_GRPC",
-             "--set limits.room_queue_max"],
+            [
+                "parlour.toml:1",
+                "parlour.toml:2",
+                "parlour.toml:3",
+                "parlour.toml:5",
+                "PARLOUR_GRPC",
+                "--set limits.room_queue_max"
+            ],
             "{faults:#?}"
         );
     }

@@ -31,7 +31,9 @@ impl Retention {
             }
         }
         if rule.age_ms.is_none() && rule.count.is_none() && rule.bytes.is_none() {
-            return Err(format!("{text:?} names no bound: add age=30d, count=100000 or bytes=1GiB"));
+            return Err(format!(
+                "{text:?} names no bound: add age=30d, count=100000 or bytes=1GiB"
+            ));
         }
         if rule.count == Some(0) || rule.age_ms == Some(0) || rule.bytes == Some(0) {
             return Err(format!("{text:?} would keep nothing"));

@@ -126,11 +126,8 @@ fn flatten(
 ) {
     for (name, value) in table {
         let name_text: &str = name.get_ref();
-        let key = if prefix.is_empty() {
-            name_text.to_owned()
-        } else {
-            format!("{prefix}.{name_text}")
-        };
+        let key =
+            if prefix.is_empty() { name_text.to_owned() } else { format!("{prefix}.{name_text}") };
         let offset = name.span().start;
         match value.get_ref() {
             DeValue::Table(inner) => flatten(&key, inner, emit),

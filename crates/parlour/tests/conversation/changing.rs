@@ -128,7 +128,8 @@ async fn a_moderator_redacts_and_the_text_is_gone_from_everywhere() {
     });
     let house = House::with(|start| start.with_tokens().set("erase_within_ms", 1_000));
     let mut rights = member();
-    let with_token = |door, name: &str, rights| options(&house.server, door).token(token(name, 600, rights));
+    let with_token =
+        |door, name: &str, rights| options(&house.server, door).token(token(name, 600, rights));
     let mut ann = Person::with(with_token(Door::WsJson, "ann", rights.clone())).await;
     let bob = Person::with(with_token(Door::Grpc, "bob", rights.clone())).await;
     rights["lobby"] = json!(["moderate"]);

@@ -30,7 +30,9 @@ async fn unread_counts_posts_only_and_a_mark_reaches_the_users_other_sessions() 
     anns[0].handle.mark(&room("lobby"), 2).await.expect("connected");
     for ann in &mut anns {
         let marked = ann.until("the mark", |event| match event {
-            Event::Marked { room, seq, unread } if room.as_str() == "lobby" => Some((*seq, *unread)),
+            Event::Marked { room, seq, unread } if room.as_str() == "lobby" => {
+                Some((*seq, *unread))
+            }
             _ => None,
         });
         assert_eq!(marked.await, (2, 1));
@@ -111,9 +113,11 @@ async fn many_rooms_are_told_at_once_and_a_bad_one_hides_no_other() {
         let told = patiently("summaries", ann.handle.summaries(asked)).await;
         let (mut rooms, refused) = told.unwrap_or_else(|error| panic!("{door:?}: {error}"));
         rooms.sort_by_key(|(room, _)| room.clone());
-        let heads: Vec<_> = rooms.iter().map(|(room, summary)| (room.as_str(), summary.head)).collect();
+        let heads: Vec<_> =
+            rooms.iter().map(|(room, summary)| (room.as_str(), summary.head)).collect();
         assert_eq!(heads, [("a", 1), ("b", 1), ("unborn", 0)], "{door:?}");
-        let refused: Vec<_> = refused.iter().map(|(room, why)| (room.as_str(), why.code.reason())).collect();
+        let refused: Vec<_> =
+            refused.iter().map(|(room, why)| (room.as_str(), why.code.reason())).collect();
         assert_eq!(refused, [("_reserved", "forbidden")], "{door:?}");
     }
 }

@@ -69,7 +69,10 @@ async fn what_stands_behind_an_unknown_publish_waits_for_it() {
     let mut behind = publish("second-one", "2");
     behind["publish"]["after"] = json!("first-one");
     let refused = ann.refusal(behind.clone()).await;
-    assert_eq!((&refused["code"], &refused["reason"]), (&json!(130), &json!("predecessor_missing")));
+    assert_eq!(
+        (&refused["code"], &refused["reason"]),
+        (&json!(130), &json!("predecessor_missing"))
+    );
     assert!(refused["retryAfterMs"].is_u64(), "it may be sent again: {refused}");
     assert_eq!(published(&ann.ask(publish("first-one", "1")).await), (1, false));
     assert_eq!(published(&ann.ask(behind.clone()).await), (2, false));
@@ -118,12 +121,21 @@ async fn a_burst_beyond_the_rate_is_refused_with_a_time_and_the_client_obeys_it(
         }
         for (number, acknowledgement) in (1..).zip(waiting) {
             let published = patiently("an acknowledgement", acknowledgement.outcome()).await;
-            assert_eq!(published.expect("it is sent until it stands").seq, number, "{door:?}: in order");
+            assert_eq!(
+                published.expect("it is sent until it stands").seq,
+                number,
+                "{door:?}: in order"
+            );
         }
-        assert!(begun.elapsed() >= Duration::from_millis(1_500), "{door:?}: 20 beyond the burst, at 10 a second");
+        assert!(
+            begun.elapsed() >= Duration::from_millis(1_500),
+            "{door:?}: 20 beyond the burst, at 10 a second"
+        );
         let page = ann.page(&name, HistoryAnchor::Newest, 100).await;
         assert_eq!((page.posts.len(), page.as_of), (30, 30), "{door:?}: nothing twice");
-        let ended = |event: &Event| matches!(event, Event::Message(message) if message.seq == 30).then_some(());
+        let ended = |event: &Event| {
+            matches!(event, Event::Message(message) if message.seq == 30).then_some(())
+        };
         ann.until("the last message, without an end of the session", ended).await;
     }
 }

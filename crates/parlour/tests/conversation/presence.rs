@@ -105,7 +105,8 @@ async fn beyond_the_list_only_the_count_is_told() {
     ann.enter("lobby", Reading::default()).await;
     let mut crowd = Vec::new();
     for number in 0..5 {
-        let mut person = Person::come(&house.server, DOORS[number % 3], &format!("person{number}")).await;
+        let mut person =
+            Person::come(&house.server, DOORS[number % 3], &format!("person{number}")).await;
         person.enter("lobby", Reading::default()).await;
         crowd.push(person);
     }
@@ -122,7 +123,10 @@ async fn beyond_the_list_only_the_count_is_told() {
     last.ask(json!({"unsubscribe": {"room": "lobby"}})).await;
     let mut page = Raw::hello(&house.server, "eve").await;
     let answer = page.ask(json!({"subscribe": {"room": "lobby"}})).await["subscribed"].take();
-    assert!(answer["presence"]["count"].as_u64().is_some_and(|count| (2..=7).contains(&count)), "{answer}");
+    assert!(
+        answer["presence"]["count"].as_u64().is_some_and(|count| (2..=7).contains(&count)),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -135,7 +139,8 @@ async fn presence_data_is_shown_and_the_last_one_wins() {
         ann.ask(json!({"subscribe": {"room": "lobby", "presenceData": {"state": state}}})).await;
         let shown = |frame: &serde_json::Value| {
             let presence = &frame["presence"];
-            let users = presence["delta"]["arrived"].as_array().or(presence["full"]["users"].as_array());
+            let users =
+                presence["delta"]["arrived"].as_array().or(presence["full"]["users"].as_array());
             users.is_some_and(|users| {
                 users.iter().any(|user| user["id"] == "ann" && user["data"]["state"] == state)
             })

@@ -31,7 +31,10 @@ async fn a_resume_brings_exactly_what_was_missed_and_then_goes_on_live() {
     bob.say("lobby", "5").await;
     for seq in 2..=5 {
         let message = ann.until("message").await;
-        assert_eq!((&message["seq"], &message["post"]["text"]), (&json!(seq), &json!(seq.to_string())));
+        assert_eq!(
+            (&message["seq"], &message["post"]["text"]),
+            (&json!(seq), &json!(seq.to_string()))
+        );
     }
 }
 
@@ -48,7 +51,11 @@ async fn clients_outlive_a_kill_without_a_hole_or_a_repeat_through_every_door() 
     for round in 0..2 {
         house = house.crash_and_restart(|start| start);
         for person in &mut people {
-            person.until("a new welcome", |event| matches!(event, Event::Disconnected { .. }).then_some(())).await;
+            person
+                .until("a new welcome", |event| {
+                    matches!(event, Event::Disconnected { .. }).then_some(())
+                })
+                .await;
         }
         for person in &people {
             person.say("lobby", &round.to_string()).await;
@@ -142,9 +149,12 @@ async fn the_older_of_two_connections_of_one_session_is_replaced() {
     assert_eq!(second.end().await.1, 4506);
     // Somebody else's resume token is worth nothing.
     let mut bob = Raw::dial(&house.server).await;
-    bob.say(json!({"ref": 1, "hello": {"name": "bob", "resumeToken": welcome["resumeToken"]}})).await;
+    bob.say(json!({"ref": 1, "hello": {"name": "bob", "resumeToken": welcome["resumeToken"]}}))
+        .await;
     assert_ne!(bob.until("welcome").await["session"], welcome["session"]);
-    let answer = third.ask(json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "here"}}})).await;
+    let answer = third
+        .ask(json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "here"}}}))
+        .await;
     assert_eq!(answer["published"]["seq"], 1);
 }
 

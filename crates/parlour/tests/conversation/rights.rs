@@ -34,7 +34,11 @@ async fn a_token_is_wanted_and_a_wrong_one_ends_the_session_with_its_reason() {
         assert!(!end.to_string().contains(KEY));
     }
     for door in DOORS {
-        let refused = patiently("it", parlour_client::connect(options(&house.server, door).token("nonsense"))).await;
+        let refused = patiently(
+            "it",
+            parlour_client::connect(options(&house.server, door).token("nonsense")),
+        )
+        .await;
         match refused {
             Err(ConnectError::Ended { code, .. }) => assert_eq!(code, 4504, "{door:?}"),
             other => panic!("{door:?}: {other:?}"),
@@ -47,18 +51,25 @@ async fn a_token_is_wanted_and_a_wrong_one_ends_the_session_with_its_reason() {
 async fn rights_are_stated_and_enforced_through_every_door() {
     let house = house();
     let rooms = json!({"team:*": ["read", "publish"], "*": ["read"], "secret:*": []});
-    let keeper = Person::with(options(&house.server, Door::Grpc).token(token("keeper", 600, member()))).await;
+    let keeper =
+        Person::with(options(&house.server, Door::Grpc).token(token("keeper", 600, member())))
+            .await;
     keeper.say("news", "read all about it").await;
     for door in DOORS {
         let token = token("ann", 600, rooms.clone());
         let mut ann = Person::with(options(&house.server, door).token(token)).await;
         let entered = ann.enter("news", Reading::default()).await;
-        let rights: Vec<_> = entered.subscription.rights.iter().map(|right| right.as_str()).collect();
+        let rights: Vec<_> =
+            entered.subscription.rights.iter().map(|right| right.as_str()).collect();
         assert_eq!((rights, entered.presence), (vec!["read"], None), "{door:?}");
         let refused = ann.handle.publish(&room("news"), MessageContent::post("mine")).await;
         match refused {
             Err(PublishError::NotPublished(not)) => {
-                assert_eq!(not.refusal.map(|refusal| refusal.code.reason()), Some("forbidden"), "{door:?}");
+                assert_eq!(
+                    not.refusal.map(|refusal| refusal.code.reason()),
+                    Some("forbidden"),
+                    "{door:?}"
+                );
             }
             other => panic!("{door:?}: {other:?}"),
         }
@@ -68,7 +79,10 @@ async fn rights_are_stated_and_enforced_through_every_door() {
     let mut raw = Raw::dial(&house.server).await;
     raw.say(json!({"ref": 1, "hello": {"token": token("bob", 600, nobody), "subscribe": [{"room": "news"}]}})).await;
     let unsubscribed = raw.until("unsubscribed").await;
-    assert_eq!((&unsubscribed["code"], &unsubscribed["reason"]), (&json!(201), &json!("forbidden")));
+    assert_eq!(
+        (&unsubscribed["code"], &unsubscribed["reason"]),
+        (&json!(201), &json!("forbidden"))
+    );
     assert_eq!(unsubscribed.get("retryAfterMs"), None);
     for request in [
         json!({"history": {"room": "news"}}),
@@ -125,14 +139,21 @@ async fn an_expired_token_is_told_and_who_renews_stays() {
     let mut idle = Raw::dial(&house.server).await;
     idle.say(json!({"ref": 1, "hello": {"token": token("ann", 2, member()), "subscribe": [{"room": "lobby"}]}})).await;
     let welcome = idle.until("welcome").await;
-    assert!(welcome["tokenExpiresAtMs"].as_u64().is_some_and(|at_ms| at_ms <= (now_s() + 2) * 1_000));
-    let mut renewing = options(&house.server, Door::WsJson).token(token("bob", 5, member())).renews_token();
+    assert!(
+        welcome["tokenExpiresAtMs"].as_u64().is_some_and(|at_ms| at_ms <= (now_s() + 2) * 1_000)
+    );
+    let mut renewing =
+        options(&house.server, Door::WsJson).token(token("bob", 5, member())).renews_token();
     renewing.client.limits.renew_before_ms = 4_000;
     let mut bob = Person::with(renewing).await;
-    bob.until("the wish for a token", |event| matches!(event, Event::NeedToken).then_some(())).await;
+    bob.until("the wish for a token", |event| matches!(event, Event::NeedToken).then_some(()))
+        .await;
     bob.handle.authenticate(token("bob", 600, member())).await.expect("open");
     // Expiry plus the grace for a renewal that is on its way.
     let (end, close) = idle.end().await;
-    assert_eq!((&end["code"], &end["reason"], close), (&json!(4505), &json!("token_expired"), 4505));
+    assert_eq!(
+        (&end["code"], &end["reason"], close),
+        (&json!(4505), &json!("token_expired"), 4505)
+    );
     bob.say("lobby", "still here").await;
 }

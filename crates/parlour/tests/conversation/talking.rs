@@ -11,7 +11,10 @@ use crate::support::raw::Raw;
 async fn a_first_conversation_goes_as_the_manual_shows_it() {
     let house = House::open();
     let mut ann = Raw::dial(&house.server).await;
-    ann.say(json!({"ref": 1, "hello": {"name": "Ann", "subscribe": [{"room": "lobby", "recent": 50}]}})).await;
+    ann.say(
+        json!({"ref": 1, "hello": {"name": "Ann", "subscribe": [{"room": "lobby", "recent": 50}]}}),
+    )
+    .await;
     let welcome = ann.frame().await;
     assert_eq!(welcome["ref"], 1);
     assert_eq!(welcome["welcome"]["user"], json!({"id": "Ann", "name": "Ann"}));
@@ -60,7 +63,9 @@ async fn everybody_sees_the_same_messages_in_the_same_order_through_every_door()
     for number in 0..EACH {
         for person in &people {
             let content = MessageContent::post(number.to_string());
-            waiting.push(person.handle.send(&room("team:ops"), content).await.expect("there is space"));
+            waiting.push(
+                person.handle.send(&room("team:ops"), content).await.expect("there is space"),
+            );
         }
     }
     for acknowledgement in waiting {
@@ -74,9 +79,15 @@ async fn everybody_sees_the_same_messages_in_the_same_order_through_every_door()
         for name in ["ann", "bob", "cat"] {
             let own = messages.iter().filter(|message| message.from.name == name);
             let texts: Vec<String> = own.map(|message| message.content.text().to_owned()).collect();
-            assert_eq!(texts, (0..EACH).map(|number| number.to_string()).collect::<Vec<_>>(), "{name}'s");
+            assert_eq!(
+                texts,
+                (0..EACH).map(|number| number.to_string()).collect::<Vec<_>>(),
+                "{name}'s"
+            );
         }
-        seen.push(messages.into_iter().map(|message| (message.id, message.at_ms)).collect::<Vec<_>>());
+        seen.push(
+            messages.into_iter().map(|message| (message.id, message.at_ms)).collect::<Vec<_>>(),
+        );
     }
     assert!(seen.windows(2).all(|two| two[0] == two[1]), "readers differ");
     assert!(seen[0].windows(2).all(|two| two[0].1 <= two[1].1), "time goes back");
@@ -130,12 +141,27 @@ async fn what_a_client_may_not_send_is_refused_by_the_fields_name() {
         (post("lobby", "12345678", &long), 102, "publish.post.text"),
         (json!({"publish": {"room": "lobby", "post": {"text": "x"}}}), 100, "publish.id"),
         (json!({"publish": {"room": "lobby", "id": "12345678"}}), 100, "publish"),
-        (json!({"publish": {"room": "lobby", "id": "12345678", "poll": {"text": "x"}}}), 100, "poll"),
-        (json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "x", "mentions":
-            (0..51).map(|n| n.to_string()).collect::<Vec<_>>()}}}), 102, "mentions"),
-        (json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "x", "data": nested(17)}}}),
-            102, "publish.post.data"),
-        (json!({"publish": {"room": "lobby", "id": "12345678", "reaction": {"target": 7, "key": "+"}}}), 134, "post"),
+        (
+            json!({"publish": {"room": "lobby", "id": "12345678", "poll": {"text": "x"}}}),
+            100,
+            "poll",
+        ),
+        (
+            json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "x", "mentions":
+            (0..51).map(|n| n.to_string()).collect::<Vec<_>>()}}}),
+            102,
+            "mentions",
+        ),
+        (
+            json!({"publish": {"room": "lobby", "id": "12345678", "post": {"text": "x", "data": nested(17)}}}),
+            102,
+            "publish.post.data",
+        ),
+        (
+            json!({"publish": {"room": "lobby", "id": "12345678", "reaction": {"target": 7, "key": "+"}}}),
+            134,
+            "post",
+        ),
         (json!({"publish": {"room": "lobby", "id": "12345678", "system": {"text": "x"}}}), 110, ""),
         (json!({"history": {"room": "lobby", "limit": 101}}), 102, "history.limit"),
         (json!({"signal": {"room": "lobby", "type": "t".repeat(65)}}), 102, "signal.type"),
@@ -146,7 +172,10 @@ async fn what_a_client_may_not_send_is_refused_by_the_fields_name() {
     ] {
         let refused = ann.refusal(frame.clone()).await;
         assert_eq!(refused["code"], code, "{frame}: {refused}");
-        assert!(refused["message"].as_str().expect("a sentence").contains(named), "{frame}: {refused}");
+        assert!(
+            refused["message"].as_str().expect("a sentence").contains(named),
+            "{frame}: {refused}"
+        );
         assert_eq!(refused.get("retryAfterMs"), None, "{frame} is refused for good: {refused}");
     }
     let answer = ann.ask(post("lobby", "12345678", "still here")).await;

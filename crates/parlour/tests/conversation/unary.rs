@@ -41,16 +41,20 @@ fn reason(status: &Status) -> &str {
 async fn a_bot_publishes_once_and_reads_back_without_a_session() {
     let house = House::open();
     let mut bot = client(&house).await;
-    let said = bot.publish(by_name("bot", post("lobby", "build-4711", "green"))).await.expect("taken");
+    let said =
+        bot.publish(by_name("bot", post("lobby", "build-4711", "green"))).await.expect("taken");
     let said = said.into_inner();
     assert_eq!((said.seq, said.duplicate), (1, Some(false)));
-    let again = bot.publish(by_name("bot", post("lobby", "build-4711", "green"))).await.expect("taken");
+    let again =
+        bot.publish(by_name("bot", post("lobby", "build-4711", "green"))).await.expect("taken");
     let again = again.into_inner();
     assert_eq!((again.seq, again.duplicate, &again.log), (1, Some(true), &said.log));
-    let conflict = bot.publish(by_name("bot", post("lobby", "build-4711", "red"))).await.expect_err("refused");
+    let conflict =
+        bot.publish(by_name("bot", post("lobby", "build-4711", "red"))).await.expect_err("refused");
     assert_eq!(reason(&conflict), "id_conflict", "{conflict:?}");
     for seq in [2, 3] {
-        let unprotected = bot.publish(by_name("bot", post("lobby", "", "no id"))).await.expect("taken");
+        let unprotected =
+            bot.publish(by_name("bot", post("lobby", "", "no id"))).await.expect("taken");
         assert_eq!(unprotected.into_inner().seq, seq, "without an id each is another message");
     }
     let ask = v1::HistoryRequest { room: "lobby".into(), limit: 2, ..Default::default() };
@@ -60,7 +64,10 @@ async fn a_bot_publishes_once_and_reads_back_without_a_session() {
 
     let known = |room: &str| by_name("bot", v1::GetRoomRequest { room: room.into() });
     let lobby = bot.get_room(known("lobby")).await.expect("known").into_inner();
-    assert_eq!((lobby.log, lobby.first, lobby.head, lobby.ordinal), (said.log, Some(1), Some(3), Some(3)));
+    assert_eq!(
+        (lobby.log, lobby.first, lobby.head, lobby.ordinal),
+        (said.log, Some(1), Some(3), Some(3))
+    );
     let unborn = bot.get_room(known("unborn")).await.expect("not an error").into_inner();
     assert_eq!((unborn.log.as_str(), unborn.head), ("", Some(0)));
 
@@ -71,7 +78,11 @@ async fn a_bot_publishes_once_and_reads_back_without_a_session() {
     assert_eq!((present.count, present.users[0].id.as_str()), (Some(1), "ann"));
 
     let rooms = ["lobby", "unborn", "_reserved"].map(str::to_owned).to_vec();
-    let told = bot.summaries(by_name("bot", v1::SummariesRequest { rooms })).await.expect("told").into_inner();
+    let told = bot
+        .summaries(by_name("bot", v1::SummariesRequest { rooms }))
+        .await
+        .expect("told")
+        .into_inner();
     assert_eq!((told.rooms.len(), told.refused.len()), (2, 1));
 }
 
@@ -95,7 +106,11 @@ async fn what_a_call_may_not_do_is_a_status_that_begins_with_the_reason() {
         (with(&expired, post("lobby", "", "x")), Code::Unauthenticated, "token_expired"),
         (with(&reader, post("lobby", "", "x")), Code::PermissionDenied, "forbidden"),
         (with(&good, post("no room", "", "x")), Code::InvalidArgument, "invalid"),
-        (with(&good, v1::Publish { room: "lobby".into(), ..Default::default() }), Code::InvalidArgument, "invalid"),
+        (
+            with(&good, v1::Publish { room: "lobby".into(), ..Default::default() }),
+            Code::InvalidArgument,
+            "invalid",
+        ),
     ] {
         let status = bot.publish(request).await.expect_err(why);
         assert_eq!((status.code(), reason(&status)), (code, why), "{status:?}");

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use model::{Catchup, Page, Roster, Snapshot, SnapshotReason, Subscription};
 use parlour_client::{
-    Encoding, Event, Events, Handle, History, HistoryAnchor, HistoryAsk, Message, MessageContent, Options,
-    Published, Reading, RoomName, Seq,
+    Encoding, Event, Events, Handle, History, HistoryAnchor, HistoryAsk, Message, MessageContent,
+    Options, Published, Reading, RoomName, Seq,
 };
 
 use super::{PATIENCE, Server};
@@ -51,7 +51,9 @@ impl Entered {
     pub fn missed(&self) -> u64 {
         match &self.subscription.catchup {
             Catchup::Resumed { missed } => *missed,
-            Catchup::Snapshot(snapshot) => panic!("a snapshot ({:?}) instead of a resume", snapshot.reason),
+            Catchup::Snapshot(snapshot) => {
+                panic!("a snapshot ({:?}) instead of a resume", snapshot.reason)
+            }
         }
     }
 }
@@ -63,7 +65,9 @@ pub fn room(name: &str) -> RoomName {
 
 /// Fails the test if it takes too long.
 pub async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: it took too long"))
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: it took too long"))
 }
 
 /// How a client comes to this server through this door.
@@ -87,7 +91,8 @@ impl Person {
     /// Comes as told.
     pub async fn with(options: Options) -> Person {
         let connected = patiently("connecting", parlour_client::connect(options)).await;
-        let (handle, events) = connected.unwrap_or_else(|error| panic!("there is no session: {error}"));
+        let (handle, events) =
+            connected.unwrap_or_else(|error| panic!("there is no session: {error}"));
         Person { handle, events, kept: VecDeque::new() }
     }
 
@@ -97,10 +102,7 @@ impl Person {
         self.handle.subscribe(&name, reading).await.expect("it may be read");
         self.until("subscribed", |event| match event {
             Event::Subscribed { room, subscription, presence } if *room == name => {
-                Some(Entered {
-                    subscription: (**subscription).clone(),
-                    presence: presence.clone(),
-                })
+                Some(Entered { subscription: (**subscription).clone(), presence: presence.clone() })
             }
             Event::NotSubscribed { refusal, .. } => panic!("not subscribed: {refusal:?}"),
             _ => None,
@@ -161,8 +163,10 @@ impl Person {
         }
         loop {
             let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
-            let event = event.unwrap_or_else(|_| panic!("{what} did not come; kept: {:?}", self.kept));
-            let event = event.unwrap_or_else(|| panic!("the session is over, without {what}: {:?}", self.kept));
+            let event =
+                event.unwrap_or_else(|_| panic!("{what} did not come; kept: {:?}", self.kept));
+            let event = event
+                .unwrap_or_else(|| panic!("the session is over, without {what}: {:?}", self.kept));
             if let Some(found) = wanted(&event) {
                 return found;
             }

@@ -43,7 +43,9 @@ pub struct Raw {
 impl Raw {
     /// Upgraded, and nothing more.
     pub async fn dial(server: &Server) -> Raw {
-        Raw::upgrade(server.http, &[("sec-websocket-protocol", JSON)]).await.expect("it is upgraded")
+        Raw::upgrade(server.http, &[("sec-websocket-protocol", JSON)])
+            .await
+            .expect("it is upgraded")
     }
 
     /// Upgraded and welcomed, without a room.
@@ -54,7 +56,10 @@ impl Raw {
     }
 
     /// Upgraded with these headers, or the status and body of a refusal.
-    pub async fn upgrade(address: SocketAddr, headers: &[(&str, &str)]) -> Result<Raw, (u16, String)> {
+    pub async fn upgrade(
+        address: SocketAddr,
+        headers: &[(&str, &str)],
+    ) -> Result<Raw, (u16, String)> {
         let stream = TcpStream::connect(address).await.expect("somebody listens");
         Raw::upgrade_on(stream, address, headers).await
     }
@@ -74,7 +79,8 @@ impl Raw {
         }
         head.push_str("\r\n");
         stream.write_all(head.as_bytes()).await.expect("the request is taken");
-        let mut raw = Raw { stream, received: Vec::new(), kept: VecDeque::new(), last_ref: 1_000_000 };
+        let mut raw =
+            Raw { stream, received: Vec::new(), kept: VecDeque::new(), last_ref: 1_000_000 };
         let end = loop {
             if let Some(at) = raw.received.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -82,13 +88,18 @@ impl Raw {
             assert!(raw.receive().await, "the server closed before it answered");
         };
         let head = String::from_utf8(raw.received.drain(..end).collect()).expect("a head is ASCII");
-        let status: u16 = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        let status: u16 =
+            head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         if status == 101 {
-            assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the accept key is right: {head}");
+            assert!(
+                head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+                "the accept key is right: {head}"
+            );
             return Ok(raw);
         }
         let lower = head.to_ascii_lowercase();
-        let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+        let length =
+            lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
         let length: usize = length.and_then(|length| length.parse().ok()).unwrap_or(0);
         while raw.received.len() < length {
             assert!(raw.receive().await, "the whole body comes");
@@ -107,13 +118,19 @@ impl Raw {
         let r#ref = self.last_ref;
         frame["ref"] = json!(r#ref);
         self.say(frame).await;
-        self.take(&format!("the answer to {frame}", frame = json!(r#ref)), |told| told["ref"] == json!(r#ref)).await
+        self.take(&format!("the answer to {frame}", frame = json!(r#ref)), |told| {
+            told["ref"] == json!(r#ref)
+        })
+        .await
     }
 
     /// Sends a request that is refused, and answers the `refused`.
     pub async fn refusal(&mut self, frame: Value) -> Value {
         let answer = self.ask(frame.clone()).await;
-        assert!(answer["refused"].is_object(), "{frame} should be refused and is answered {answer}");
+        assert!(
+            answer["refused"].is_object(),
+            "{frame} should be refused and is answered {answer}"
+        );
         answer["refused"].clone()
     }
 
@@ -125,7 +142,9 @@ impl Raw {
 
     /// Sends bytes as they are.
     pub async fn bytes(&mut self, bytes: &[u8]) {
-        let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the server reads");
+        let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes))
+            .await
+            .expect("the server reads");
     }
 
     /// Says that nothing more will be sent.
@@ -144,9 +163,14 @@ impl Raw {
                     }
                     BINARY => return Told::Bytes(payload),
                     CLOSE => {
-                        let code = payload.get(..2).map_or(0, |code| u16::from_be_bytes([code[0], code[1]]));
+                        let code = payload
+                            .get(..2)
+                            .map_or(0, |code| u16::from_be_bytes([code[0], code[1]]));
                         let reason = payload.get(2..).unwrap_or_default().to_vec();
-                        return Told::Close(code, String::from_utf8(reason).expect("a reason is UTF-8"));
+                        return Told::Close(
+                            code,
+                            String::from_utf8(reason).expect("a reason is UTF-8"),
+                        );
                     }
                     PING => self.send(10, &payload).await,
                     _ => {}
@@ -191,7 +215,8 @@ impl Raw {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let frame = tokio::time::timeout_at(deadline, self.fresh()).await;
-            let frame = frame.unwrap_or_else(|_| panic!("{what} did not come; kept: {:?}", self.kept));
+            let frame =
+                frame.unwrap_or_else(|_| panic!("{what} did not come; kept: {:?}", self.kept));
             if wanted(&frame) {
                 return frame;
             }

@@ -17,7 +17,8 @@ pub fn now_s() -> u64 {
 
 /// Signs claims.
 pub fn sign(claims: &Value) -> String {
-    encode(&Header::default(), claims, &EncodingKey::from_secret(KEY.as_bytes())).expect("it can be signed")
+    encode(&Header::default(), claims, &EncodingKey::from_secret(KEY.as_bytes()))
+        .expect("it can be signed")
 }
 
 /// A token for `user` that is good for `seconds` and grants `rooms`: patterns to lists of rights.

@@ -23,7 +23,7 @@ impl SlotTask {
         let Some(fence) = self.machine.serving().filter(|_| self.appending.is_none()) else {
             return;
         };
-        let (batch, rooms) = self.collect(now, fence);
+        let (batch, rooms) = self.make_batch(now, fence);
         if batch.rooms.is_empty() {
             return;
         }
@@ -34,7 +34,7 @@ impl SlotTask {
         self.spawn(async move { Done::Appended(shared.journal.append(slot, fence, batch).await) });
     }
 
-    fn collect(&mut self, now: Now, fence: Fence) -> (Batch, Vec<(RoomName, u64)>) {
+    fn make_batch(&mut self, now: Now, fence: Fence) -> (Batch, Vec<(RoomName, u64)>) {
         let (mut entries, mut bytes) = (0, 0);
         let mut batch = Batch::default();
         let mut rooms = Vec::new();

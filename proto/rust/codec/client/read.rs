@@ -55,10 +55,7 @@ enum Source<'a> {
 }
 
 fn from_json(bytes: &[u8]) -> Result<Received<'_>, Unreadable> {
-    Ok(Received {
-        frame: json::parse(bytes)?,
-        source: Source::Json(bytes),
-    })
+    Ok(Received { frame: json::parse(bytes)?, source: Source::Json(bytes) })
 }
 
 fn from_proto(bytes: &[u8]) -> Result<Received<'_>, Unreadable> {
@@ -66,20 +63,11 @@ fn from_proto(bytes: &[u8]) -> Result<Received<'_>, Unreadable> {
     let inner = match top.known {
         Some((PUBLISH, publish)) => members(publish, CONTENTS)
             .map_err(|error| Unreadable::new(format!("publish: {}", error.message)))?,
-        _ => Members {
-            known: None,
-            unknown: top.unknown,
-        },
+        _ => Members { known: None, unknown: top.unknown },
     };
     let content = inner.known.map(|(_, content)| content);
     let frame = v1::ClientFrame::decode(bytes)?;
-    Ok(Received {
-        frame,
-        source: Source::Proto {
-            content,
-            unknown: inner.unknown,
-        },
-    })
+    Ok(Received { frame, source: Source::Proto { content, unknown: inner.unknown } })
 }
 
 /// What a message holds of a oneof.
@@ -95,10 +83,7 @@ fn members(
     message: &[u8],
     oneof: std::ops::RangeInclusive<u32>,
 ) -> Result<Members<'_>, Unreadable> {
-    let mut members = Members {
-        known: None,
-        unknown: None,
-    };
+    let mut members = Members { known: None, unknown: None };
     for field in Fields::of(message) {
         let field = field?;
         let number = field.number;
@@ -127,9 +112,9 @@ fn says(received: Received<'_>) -> Result<ClientSays, Refusal> {
         Frame::Subscribe(wish) => {
             ClientSays::Subscribe(request::subscribe(wish).inside("subscribe")?)
         }
-        Frame::Unsubscribe(request) => ClientSays::Unsubscribe {
-            room: check::room(&request.room).inside("unsubscribe")?,
-        },
+        Frame::Unsubscribe(request) => {
+            ClientSays::Unsubscribe { room: check::room(&request.room).inside("unsubscribe")? }
+        }
         Frame::Publish(request) => identified(publish(request, &source)?)?,
         Frame::Signal(signal) => request::signal(&signal).inside("signal")?,
         Frame::Mark(mark) => request::mark(&mark).inside("mark")?,
@@ -137,9 +122,9 @@ fn says(received: Received<'_>) -> Result<ClientSays, Refusal> {
             let (room, ask) = request::history(&request).inside("history")?;
             ClientSays::History { room, ask }
         }
-        Frame::Summaries(request) => ClientSays::Summaries {
-            rooms: request::summaries(&request).inside("summaries")?,
-        },
+        Frame::Summaries(request) => {
+            ClientSays::Summaries { rooms: request::summaries(&request).inside("summaries")? }
+        }
         Frame::Heartbeat(_) => ClientSays::Heartbeat,
     })
 }
@@ -168,13 +153,7 @@ pub(in crate::codec) fn unary_publish(bytes: &[u8]) -> Result<model::Publish, Re
     let broken = |error: Unreadable| Refusal::because(RefusalCode::Invalid, error.message);
     let Members { known, unknown } = members(bytes, CONTENTS).map_err(broken)?;
     let request = v1::Publish::decode(bytes).map_err(|error| broken(error.into()))?;
-    publish(
-        request,
-        &Source::Proto {
-            content: known.map(|(_, content)| content),
-            unknown,
-        },
-    )
+    publish(request, &Source::Proto { content: known.map(|(_, content)| content), unknown })
 }
 
 /// A frame without a request that is known; what it holds instead is named, as it is often a slip.
@@ -192,26 +171,15 @@ fn unknown_request(source: &Source<'_>) -> Refusal {
         "heartbeat",
     ];
     let found = found(source, json::members, KNOWN, &["ref"]);
-    let text = format!(
-        "the frame holds {found}; one of {} is needed",
-        KNOWN.join(", ")
-    );
+    let text = format!("the frame holds {found}; one of {} is needed", KNOWN.join(", "));
     Refusal::because(RefusalCode::UnknownRequest, text)
 }
 
 /// A publish without a content that is known: never taken for an empty one.
 fn unknown_content(source: &Source<'_>) -> Refusal {
     const KNOWN: &[&str] = &["post", "edit", "redact", "reaction", "system"];
-    let found = found(
-        source,
-        json::members_of_publish,
-        KNOWN,
-        &["room", "id", "since", "after"],
-    );
-    let text = format!(
-        "publish holds {found}; one of {} is needed",
-        KNOWN.join(", ")
-    );
+    let found = found(source, json::members_of_publish, KNOWN, &["room", "id", "since", "after"]);
+    let text = format!("publish holds {found}; one of {} is needed", KNOWN.join(", "));
     Refusal::because(RefusalCode::Invalid, text)
 }
 
@@ -230,10 +198,7 @@ fn found(
         name.len() <= NAME_BYTES_MAX && !named(known) && !named(beside)
     };
     let name = match source {
-        Source::Json(json) => names(json)
-            .into_iter()
-            .find(strange)
-            .map(|name| format!("`{name}`")),
+        Source::Json(json) => names(json).into_iter().find(strange).map(|name| format!("`{name}`")),
         Source::Proto { unknown, .. } => {
             unknown.map(|number| format!("the unknown field {number}"))
         }

@@ -35,10 +35,7 @@ pub fn encode_client(encoding: Encoding, frame: &ClientFrame, out: &mut Vec<u8>)
 }
 
 fn whole(frame: &ClientFrame) -> v1::ClientFrame {
-    v1::ClientFrame {
-        r#ref: frame.r#ref,
-        frame: member(&frame.says),
-    }
+    v1::ClientFrame { r#ref: frame.r#ref, frame: member(&frame.says) }
 }
 
 /// The content goes as the bytes that it is.
@@ -52,9 +49,9 @@ fn put_publish(out: &mut Vec<u8>, publish: &Publish) {
 fn member(says: &ClientSays) -> Option<Frame> {
     Some(match says {
         ClientSays::Hello(it) => Frame::Hello(hello(it)),
-        ClientSays::Authenticate { token } => Frame::Authenticate(v1::Authenticate {
-            token: token.clone(),
-        }),
+        ClientSays::Authenticate { token } => {
+            Frame::Authenticate(v1::Authenticate { token: token.clone() })
+        }
         ClientSays::Subscribe(wish) => Frame::Subscribe(subscribe(wish)),
         ClientSays::Unsubscribe { room } => {
             Frame::Unsubscribe(v1::Unsubscribe { room: text(room) })
@@ -69,17 +66,15 @@ fn member(says: &ClientSays) -> Option<Frame> {
             data: words::structure(data),
             from: None,
         }),
-        ClientSays::Mark { room, seq } => Frame::Mark(v1::Mark {
-            room: text(room),
-            seq: Some(*seq),
-        }),
-        ClientSays::History { room, ask } => Frame::History(v1::HistoryRequest {
-            room: text(room),
-            ..words::history_to(*ask)
-        }),
-        ClientSays::Summaries { rooms } => Frame::Summaries(v1::SummariesRequest {
-            rooms: rooms.iter().map(text).collect(),
-        }),
+        ClientSays::Mark { room, seq } => {
+            Frame::Mark(v1::Mark { room: text(room), seq: Some(*seq) })
+        }
+        ClientSays::History { room, ask } => {
+            Frame::History(v1::HistoryRequest { room: text(room), ..words::history_to(*ask) })
+        }
+        ClientSays::Summaries { rooms } => {
+            Frame::Summaries(v1::SummariesRequest { rooms: rooms.iter().map(text).collect() })
+        }
         ClientSays::Heartbeat => Frame::Heartbeat(v1::Heartbeat {}),
         ClientSays::Faulty(_) => return None,
     })

@@ -13,10 +13,7 @@ use pb::subscribed::Catchup as PbCatchup;
 /// The answer to the ask with this number.
 #[must_use]
 pub fn encode_answer(id: u64, answer: &Answer) -> pb::Answer {
-    pb::Answer {
-        id,
-        answer: Some(body_to(answer)),
-    }
+    pb::Answer { id, answer: Some(body_to(answer)) }
 }
 
 /// The same, read. A summary has a mark again: the one of whoever asked.
@@ -33,12 +30,7 @@ fn body_to(answer: &Answer) -> Body {
         Answer::Subscribed(subscription) => Body::Subscribed(subscribed_to(subscription)),
         Answer::Unsubscribed(why) => Body::Unsubscribed(words::unsubscribed_to("", why)),
         Answer::Summary(summary) => Body::Summary(summary_to(summary)),
-        Answer::Published {
-            log,
-            seq,
-            at_ms,
-            duplicate,
-        } => Body::Published(v1::Published {
+        Answer::Published { log, seq, at_ms, duplicate } => Body::Published(v1::Published {
             room: String::new(),
             log: log.as_str().to_owned(),
             seq: *seq,
@@ -46,17 +38,12 @@ fn body_to(answer: &Answer) -> Body {
             duplicate: Some(*duplicate),
         }),
         Answer::Done => Body::Done(pb::Empty {}),
-        Answer::Marked { mark, unread } => Body::Marked(pb::Marked {
-            seq: mark.seq,
-            ordinal: mark.ordinal,
-            unread: *unread,
-        }),
+        Answer::Marked { mark, unread } => {
+            Body::Marked(pb::Marked { seq: mark.seq, ordinal: mark.ordinal, unread: *unread })
+        }
         Answer::History { log, page } => {
             let page = Some(page_to(page));
-            Body::History(pb::History {
-                log: log.as_str().to_owned(),
-                page,
-            })
+            Body::History(pb::History { log: log.as_str().to_owned(), page })
         }
         Answer::Presence(roster) => Body::Presence(words::roster_to(None, roster)),
         Answer::Room(info) => Body::Info(info_to(info)),
@@ -76,17 +63,12 @@ fn body_from(body: Body) -> Result<Answer, Unreadable> {
             duplicate: it.duplicate.unwrap_or(false),
         },
         Body::Done(_) => Answer::Done,
-        Body::Marked(it) => Answer::Marked {
-            mark: Mark {
-                seq: it.seq,
-                ordinal: it.ordinal,
-            },
-            unread: it.unread,
-        },
-        Body::History(it) => Answer::History {
-            log: words::log(&it.log)?,
-            page: page_from(it.page)?,
-        },
+        Body::Marked(it) => {
+            Answer::Marked { mark: Mark { seq: it.seq, ordinal: it.ordinal }, unread: it.unread }
+        }
+        Body::History(it) => {
+            Answer::History { log: words::log(&it.log)?, page: page_from(it.page)? }
+        }
         Body::Presence(it) => Answer::Presence(words::roster_from(it)?),
         Body::Info(it) => Answer::Room(info_from(&it)?),
         Body::Refused(it) => Answer::Refused(words::refusal_from(it)),
@@ -117,14 +99,10 @@ fn subscribed_from(it: pb::Subscribed) -> Result<Subscription, Unreadable> {
     let catchup = match it.catchup.ok_or_else(|| missing("subscribed.catchup"))? {
         PbCatchup::Resumed(missed) => Catchup::Resumed { missed },
         PbCatchup::Snapshot(it) => {
-            let reason = SnapshotReason::ALL
-                .into_iter()
-                .find(|reason| reason.as_str() == it.reason);
+            let reason =
+                SnapshotReason::ALL.into_iter().find(|reason| reason.as_str() == it.reason);
             let reason = reason.unwrap_or(SnapshotReason::New);
-            Catchup::Snapshot(Snapshot {
-                reason,
-                page: page_from(it.page)?,
-            })
+            Catchup::Snapshot(Snapshot { reason, page: page_from(it.page)? })
         }
     };
     Ok(Subscription {
@@ -132,10 +110,7 @@ fn subscribed_from(it: pb::Subscribed) -> Result<Subscription, Unreadable> {
         first: it.first,
         head: it.head,
         ordinal: it.ordinal,
-        mark: Mark {
-            seq: it.mark,
-            ordinal: it.mark_ordinal,
-        },
+        mark: Mark { seq: it.mark, ordinal: it.mark_ordinal },
         unread: it.unread,
         rights: Rights::from_bits(it.rights),
         catchup,
@@ -159,10 +134,7 @@ fn summary_from(it: pb::Summary) -> Result<Summary, Unreadable> {
         log: words::log(&it.log)?,
         head: it.head,
         ordinal: it.ordinal,
-        mark: Some(Mark {
-            seq: it.mark,
-            ordinal: it.mark_ordinal,
-        }),
+        mark: Some(Mark { seq: it.mark, ordinal: it.mark_ordinal }),
         last: it.last.map(post_from).transpose()?,
     })
 }

@@ -35,10 +35,7 @@ fn who_to(who: &Who) -> pb::Who {
         user: who.user.id.as_str().to_owned(),
         name: who.user.name.clone(),
         data: who.user.data.clone(),
-        session: who
-            .session
-            .as_ref()
-            .map_or_else(String::new, |id| id.as_str().to_owned()),
+        session: who.session.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()),
         generation: who.generation.counter,
         generation_random: who.generation.random,
         rights: who.rights.bits(),
@@ -51,16 +48,9 @@ fn who_from(who: pb::Who) -> Result<Who, Unreadable> {
         id => Some(SessionId::new(id).map_err(words::named)?),
     };
     Ok(Who {
-        user: User {
-            id: words::user_id(&who.user)?,
-            name: who.name,
-            data: who.data,
-        },
+        user: User { id: words::user_id(&who.user)?, name: who.name, data: who.data },
         session,
-        generation: Generation {
-            counter: who.generation,
-            random: who.generation_random,
-        },
+        generation: Generation { counter: who.generation, random: who.generation_random },
         rights: Rights::from_bits(who.rights),
     })
 }
@@ -69,18 +59,14 @@ fn body_to(body: &AskBody) -> Body {
     match body {
         AskBody::Attach { after, recent } => {
             let after = after.as_ref().map(words::position_to);
-            Body::Attach(pb::Attach {
-                after,
-                recent: *recent,
-            })
+            Body::Attach(pb::Attach { after, recent: *recent })
         }
         AskBody::Summary => Body::Summary(pb::Empty {}),
         AskBody::Detach { left } => Body::Detach(pb::Detach { left: *left }),
         AskBody::Publish(publish) => Body::Publish(publish_to(publish)),
-        AskBody::Signal { kind, data } => Body::Signal(pb::Signal {
-            kind: kind.clone(),
-            data: data.clone(),
-        }),
+        AskBody::Signal { kind, data } => {
+            Body::Signal(pb::Signal { kind: kind.clone(), data: data.clone() })
+        }
         AskBody::Mark { seq } => Body::Mark(pb::Mark { seq: *seq }),
         AskBody::History(ask) => Body::History(words::history_to(*ask)),
         AskBody::Presence => Body::Presence(pb::Empty {}),
@@ -97,10 +83,7 @@ fn body_from(room: &RoomName, body: Body) -> Result<AskBody, Unreadable> {
         Body::Summary(_) => AskBody::Summary,
         Body::Detach(it) => AskBody::Detach { left: it.left },
         Body::Publish(it) => AskBody::Publish(publish_from(room, it)?),
-        Body::Signal(it) => AskBody::Signal {
-            kind: it.kind,
-            data: it.data,
-        },
+        Body::Signal(it) => AskBody::Signal { kind: it.kind, data: it.data },
         Body::Mark(it) => AskBody::Mark { seq: it.seq },
         Body::History(it) => AskBody::History(words::history_from(&it)),
         Body::Presence(_) => AskBody::Presence,
@@ -134,11 +117,7 @@ fn publish_from(room: &RoomName, publish: pb::Publish) -> Result<Publish, Unread
     Ok(Publish {
         room: room.clone(),
         id: id(&publish.id)?,
-        since: publish
-            .since
-            .as_ref()
-            .map(words::position_from)
-            .transpose()?,
+        since: publish.since.as_ref().map(words::position_from).transpose()?,
         after: id(&publish.after)?,
         content: Content {
             kind: kind(content.kind)?,

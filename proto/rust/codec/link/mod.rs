@@ -38,12 +38,7 @@ pub fn encode_entries(entries: &[Entry]) -> Vec<pb::Entry> {
 pub fn decode_entries(entries: Vec<pb::Entry>) -> Result<Vec<Entry>, Unreadable> {
     let one = |entry: pb::Entry| {
         let kind = kind(entry.kind)?;
-        Ok(Entry {
-            seq: entry.seq,
-            ordinal: entry.ordinal,
-            kind,
-            payload: entry.payload,
-        })
+        Ok(Entry { seq: entry.seq, ordinal: entry.ordinal, kind, payload: entry.payload })
     };
     entries.into_iter().map(one).collect()
 }
@@ -70,11 +65,7 @@ fn page_to(page: &Page) -> pb::Page {
 fn page_from(page: Option<pb::Page>) -> Result<Page, Unreadable> {
     let page = page.ok_or_else(|| missing("a page"))?;
     Ok(Page {
-        posts: page
-            .posts
-            .into_iter()
-            .map(post_from)
-            .collect::<Result<_, _>>()?,
+        posts: page.posts.into_iter().map(post_from).collect::<Result<_, _>>()?,
         first: page.first,
         more: page.more,
         as_of: page.as_of,
@@ -85,12 +76,7 @@ fn page_from(page: Option<pb::Page>) -> Result<Page, Unreadable> {
 fn post_to(post: &FoldedPost) -> pb::FoldedPost {
     let (edited_at_ms, edit) = post.edit.clone().unwrap_or_default();
     let reactions = words::reactions_to(&post.reactions);
-    pb::FoldedPost {
-        payload: post.payload.clone(),
-        edited_at_ms,
-        edit,
-        reactions,
-    }
+    pb::FoldedPost { payload: post.payload.clone(), edited_at_ms, edit, reactions }
 }
 
 fn post_from(post: pb::FoldedPost) -> Result<FoldedPost, Unreadable> {

@@ -33,9 +33,8 @@ pub fn decode_server(encoding: Encoding, frame: &[u8]) -> Result<FromServer, Unr
             let room = words::room(&message.room)?;
             Ok(FromServer::Message(read_message(room, message)?))
         }
-        Some(frame) => Ok(says(frame)?.map_or(FromServer::Unknown, |says| {
-            FromServer::Says(ServerFrame { r#ref, says })
-        })),
+        Some(frame) => Ok(says(frame)?
+            .map_or(FromServer::Unknown, |says| FromServer::Says(ServerFrame { r#ref, says }))),
     }
 }
 
@@ -69,9 +68,7 @@ fn read_message(room: RoomName, message: v1::Message) -> Result<Message, Unreada
 fn says(frame: Frame) -> Result<Option<Says>, Unreadable> {
     Ok(Some(match frame {
         Frame::Welcome(it) => Says::Welcome(Box::new(welcome(it)?)),
-        Frame::Authenticated(it) => Says::Authenticated {
-            expires_at_ms: it.expires_at_ms,
-        },
+        Frame::Authenticated(it) => Says::Authenticated { expires_at_ms: it.expires_at_ms },
         Frame::Subscribed(it) => return subscribed_from(it),
         Frame::Unsubscribed(it) => {
             let (room, why) = words::unsubscribed_from(it);
@@ -94,10 +91,7 @@ fn says(frame: Frame) -> Result<Option<Says>, Unreadable> {
         Frame::History(page) => history(page)?,
         Frame::Summary(it) => {
             let (room, summary) = summary(it)?;
-            Says::Summary {
-                room,
-                summary: Box::new(summary),
-            }
+            Says::Summary { room, summary: Box::new(summary) }
         }
         Frame::Summaries(it) => summaries(it)?,
         Frame::Presence(it) => Says::Presence(presence_from(it)?),
@@ -107,14 +101,10 @@ fn says(frame: Frame) -> Result<Option<Says>, Unreadable> {
             data: crate::codec::check::data_bytes(it.data.as_ref()),
             kind: it.r#type,
         },
-        Frame::Truncated(it) => Says::Truncated {
-            room: words::room(&it.room)?,
-            first: it.first,
-        },
-        Frame::Rights(it) => Says::Rights {
-            room: words::room(&it.room)?,
-            rights: words::rights_from(&it.rights),
-        },
+        Frame::Truncated(it) => Says::Truncated { room: words::room(&it.room)?, first: it.first },
+        Frame::Rights(it) => {
+            Says::Rights { room: words::room(&it.room)?, rights: words::rights_from(&it.rights) }
+        }
         Frame::Heartbeat(_) => Says::Heartbeat,
         Frame::Move(it) => Says::Move(MoveTo {
             url: (!it.url.is_empty()).then_some(it.url),
@@ -161,9 +151,9 @@ fn subscribed_from(it: v1::Subscribed) -> Result<Option<Says>, Unreadable> {
     let first = it.first.unwrap_or(0);
     let catchup = match it.catchup {
         None => return Ok(None),
-        Some(subscribed::Catchup::Resumed(resumed)) => Catchup::Resumed {
-            missed: resumed.missed.unwrap_or(0),
-        },
+        Some(subscribed::Catchup::Resumed(resumed)) => {
+            Catchup::Resumed { missed: resumed.missed.unwrap_or(0) }
+        }
         Some(subscribed::Catchup::Snapshot(it)) => Catchup::Snapshot(snapshot(it, first)),
     };
     let presence = it.presence.map(|roster| {
@@ -176,10 +166,7 @@ fn subscribed_from(it: v1::Subscribed) -> Result<Option<Says>, Unreadable> {
         first,
         head: it.head.unwrap_or(0),
         ordinal,
-        mark: Mark {
-            seq: it.mark.unwrap_or(0),
-            ordinal: ordinal.saturating_sub(unread),
-        },
+        mark: Mark { seq: it.mark.unwrap_or(0), ordinal: ordinal.saturating_sub(unread) },
         unread,
         rights: words::rights_from(&it.rights),
         catchup,
@@ -193,9 +180,7 @@ fn subscribed_from(it: v1::Subscribed) -> Result<Option<Says>, Unreadable> {
 
 /// A reason of a later contract changes nothing: what is held is discarded, whatever it is.
 fn snapshot(it: v1::Snapshot, first: u64) -> Snapshot {
-    let reason = SnapshotReason::ALL
-        .into_iter()
-        .find(|reason| reason.as_str() == it.reason);
+    let reason = SnapshotReason::ALL.into_iter().find(|reason| reason.as_str() == it.reason);
     Snapshot {
         reason: reason.unwrap_or(SnapshotReason::New),
         page: Page {
@@ -210,11 +195,7 @@ fn snapshot(it: v1::Snapshot, first: u64) -> Snapshot {
 
 fn merged(mut message: v1::Message) -> FoldedPost {
     message.room.clear(); // the page names it
-    FoldedPost {
-        payload: message.encode_to_vec().into(),
-        edit: None,
-        reactions: Vec::new(),
-    }
+    FoldedPost { payload: message.encode_to_vec().into(), edit: None, reactions: Vec::new() }
 }
 
 fn history(page: v1::HistoryPage) -> Result<Says, Unreadable> {
@@ -237,10 +218,7 @@ fn summary(it: v1::Summary) -> Result<(RoomName, Summary), Unreadable> {
         log: words::log(&it.log)?,
         head: it.head.unwrap_or(0),
         ordinal: it.ordinal.unwrap_or(0),
-        mark: it.mark.map(|seq| Mark {
-            seq,
-            ordinal: mark_ordinal,
-        }),
+        mark: it.mark.map(|seq| Mark { seq, ordinal: mark_ordinal }),
         last: it.last.map(merged),
     };
     Ok((words::room(&it.room)?, summary))
@@ -248,22 +226,11 @@ fn summary(it: v1::Summary) -> Result<(RoomName, Summary), Unreadable> {
 
 fn summaries(it: v1::Summaries) -> Result<Says, Unreadable> {
     let refused = |it: v1::RefusedRoom| -> Result<(RoomName, Refusal), Unreadable> {
-        Ok((
-            words::room(&it.room)?,
-            words::refusal_from(it.refused.unwrap_or_default()),
-        ))
+        Ok((words::room(&it.room)?, words::refusal_from(it.refused.unwrap_or_default())))
     };
     Ok(Says::Summaries {
-        rooms: it
-            .rooms
-            .into_iter()
-            .map(summary)
-            .collect::<Result<_, _>>()?,
-        refused: it
-            .refused
-            .into_iter()
-            .map(refused)
-            .collect::<Result<_, _>>()?,
+        rooms: it.rooms.into_iter().map(summary).collect::<Result<_, _>>()?,
+        refused: it.refused.into_iter().map(refused).collect::<Result<_, _>>()?,
     })
 }
 

@@ -28,66 +28,45 @@ impl Posts {
 }
 
 pub(super) fn frame(frame: &ServerFrame, posts: Posts) -> v1::ServerFrame {
-    v1::ServerFrame {
-        r#ref: frame.r#ref,
-        frame: member(&frame.says, posts),
-    }
+    v1::ServerFrame { r#ref: frame.r#ref, frame: member(&frame.says, posts) }
 }
 
 fn member(says: &Says, posts: Posts) -> Option<Frame> {
     Some(match says {
         Says::Welcome(it) => Frame::Welcome(welcome(it)),
-        Says::Authenticated { expires_at_ms } => Frame::Authenticated(v1::Authenticated {
-            expires_at_ms: *expires_at_ms,
-        }),
-        Says::Subscribed {
-            room,
-            subscription,
-            presence,
-        } => Frame::Subscribed(subscribed(room, subscription, presence.as_ref(), posts)),
+        Says::Authenticated { expires_at_ms } => {
+            Frame::Authenticated(v1::Authenticated { expires_at_ms: *expires_at_ms })
+        }
+        Says::Subscribed { room, subscription, presence } => {
+            Frame::Subscribed(subscribed(room, subscription, presence.as_ref(), posts))
+        }
         Says::Unsubscribed { room, why } => Frame::Unsubscribed(words::unsubscribed_to(room, why)),
-        Says::Published {
-            room,
-            log,
-            seq,
-            at_ms,
-            duplicate,
-        } => Frame::Published(published(room, log, *seq, *at_ms, *duplicate)),
-        Says::Marked { room, seq, unread } => Frame::Marked(v1::Marked {
-            room: text(room),
-            seq: Some(*seq),
-            unread: Some(*unread),
-        }),
+        Says::Published { room, log, seq, at_ms, duplicate } => {
+            Frame::Published(published(room, log, *seq, *at_ms, *duplicate))
+        }
+        Says::Marked { room, seq, unread } => {
+            Frame::Marked(v1::Marked { room: text(room), seq: Some(*seq), unread: Some(*unread) })
+        }
         Says::History { room, log, page } => Frame::History(history(room, log, page, posts)),
         Says::Summary { room, summary: it } => Frame::Summary(summary(room, it, posts)),
         Says::Summaries { rooms, refused } => Frame::Summaries(v1::Summaries {
-            rooms: rooms
-                .iter()
-                .map(|(room, it)| summary(room, it, posts))
-                .collect(),
+            rooms: rooms.iter().map(|(room, it)| summary(room, it, posts)).collect(),
             refused: refused_rooms(refused),
         }),
         Says::PresenceIs { .. } | Says::Room { .. } => return None,
         Says::Presence(it) => Frame::Presence(presence(it)),
-        Says::Signal {
-            room,
-            from,
-            kind,
-            data,
-        } => Frame::Signal(v1::Signal {
+        Says::Signal { room, from, kind, data } => Frame::Signal(v1::Signal {
             room: text(room),
             r#type: kind.clone(),
             data: words::structure(data),
             from: Some(words::user_to(from)),
         }),
-        Says::Truncated { room, first } => Frame::Truncated(v1::Truncated {
-            room: text(room),
-            first: *first,
-        }),
-        Says::Rights { room, rights } => Frame::Rights(v1::RightsChanged {
-            room: text(room),
-            rights: words::rights_to(*rights),
-        }),
+        Says::Truncated { room, first } => {
+            Frame::Truncated(v1::Truncated { room: text(room), first: *first })
+        }
+        Says::Rights { room, rights } => {
+            Frame::Rights(v1::RightsChanged { room: text(room), rights: words::rights_to(*rights) })
+        }
         Says::Heartbeat => Frame::Heartbeat(v1::Heartbeat {}),
         Says::Move(it) => Frame::Move(move_to(it)),
         Says::Refused(refusal) => Frame::Refused(words::refusal_to(refusal)),
@@ -149,9 +128,9 @@ pub(super) fn subscribed(
         rights: words::rights_to(it.rights),
         presence: presence.map(|(version, roster)| words::roster_to(Some(*version), roster)),
         catchup: Some(match &it.catchup {
-            Catchup::Resumed { missed } => subscribed::Catchup::Resumed(v1::Resumed {
-                missed: Some(*missed),
-            }),
+            Catchup::Resumed { missed } => {
+                subscribed::Catchup::Resumed(v1::Resumed { missed: Some(*missed) })
+            }
             Catchup::Snapshot(it) => subscribed::Catchup::Snapshot(snapshot(it, posts)),
         }),
     }
@@ -175,13 +154,7 @@ pub(in crate::codec) fn published(
     duplicate: bool,
 ) -> v1::Published {
     let log = log.as_str().to_owned();
-    v1::Published {
-        room: text(room),
-        log,
-        seq,
-        at_ms,
-        duplicate: Some(duplicate),
-    }
+    v1::Published { room: text(room), log, seq, at_ms, duplicate: Some(duplicate) }
 }
 
 pub(super) fn history(room: &RoomName, log: &LogId, page: &Page, posts: Posts) -> v1::HistoryPage {
@@ -240,11 +213,7 @@ fn move_to(to: &MoveTo) -> v1::Move {
 
 pub(in crate::codec) fn presence_reply(room: &RoomName, roster: &Roster) -> v1::PresenceReply {
     let users = words::users_to(&roster.users);
-    v1::PresenceReply {
-        room: text(room),
-        count: Some(roster.count),
-        users,
-    }
+    v1::PresenceReply { room: text(room), count: Some(roster.count), users }
 }
 
 pub(in crate::codec) fn room(room: &RoomName, info: &RoomInfo) -> v1::Room {

@@ -46,13 +46,7 @@ pub fn message_frame(encoding: Encoding, payload: &Bytes, out: &mut Vec<u8>) {
         }
         Encoding::Json => {
             let message = v1::Message::decode(payload.clone()).unwrap_or_default();
-            put_json(
-                out,
-                &v1::ServerFrame {
-                    r#ref: 0,
-                    frame: Some(Frame::Message(message)),
-                },
-            );
+            put_json(out, &v1::ServerFrame { r#ref: 0, frame: Some(Frame::Message(message)) });
         }
     }
 }
@@ -81,20 +75,12 @@ fn put_proto(out: &mut Vec<u8>, frame: &ServerFrame) {
 /// Appends the message inside the frame, or the answer of a unary call, which is the same message.
 pub(in crate::codec) fn put_answer(out: &mut Vec<u8>, says: &Says) {
     match says {
-        Says::Subscribed {
-            room,
-            subscription,
-            presence,
-        } => {
+        Says::Subscribed { room, subscription, presence } => {
             let whole = says::subscribed(room, subscription, presence.as_ref(), Posts::Apart);
             let model::Catchup::Snapshot(snapshot) = &subscription.catchup else {
                 return whole.encode_raw(out);
             };
-            v1::Subscribed {
-                catchup: None,
-                ..whole
-            }
-            .encode_raw(out);
+            v1::Subscribed { catchup: None, ..whole }.encode_raw(out);
             put_message(out, SUBSCRIBED_SNAPSHOT, |out| {
                 let whole = says::snapshot(snapshot, Posts::Apart);
                 put_with_posts(out, &whole, SNAPSHOT_MESSAGES, &snapshot.page.posts);
@@ -110,11 +96,7 @@ pub(in crate::codec) fn put_answer(out: &mut Vec<u8>, says: &Says) {
                 put_message(out, SUMMARIES_ROOMS, |out| put_summary(out, room, summary));
             }
             let refused = says::refused_rooms(refused);
-            v1::Summaries {
-                rooms: Vec::new(),
-                refused,
-            }
-            .encode_raw(out);
+            v1::Summaries { rooms: Vec::new(), refused }.encode_raw(out);
         }
         _ => {}
     }
@@ -133,9 +115,7 @@ fn put_with_posts(
     posts: &[model::FoldedPost],
 ) {
     let whole = whole.encode_to_vec();
-    let before = Fields::of(&whole)
-        .map_while(Result::ok)
-        .take_while(|field| field.number < number);
+    let before = Fields::of(&whole).map_while(Result::ok).take_while(|field| field.number < number);
     let (before, behind) = whole.split_at(before.map(|field| field.whole.len()).sum());
     out.extend_from_slice(before);
     for post in posts {

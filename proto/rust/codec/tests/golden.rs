@@ -18,9 +18,7 @@ use crate::v1;
 const ENCODINGS: [(&str, Encoding); 2] = [("json", Encoding::Json), ("binpb", Encoding::Proto)];
 
 pub(super) fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("proto/testdata")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("proto/testdata").join(name)
 }
 
 /// The files of a folder with this extension, by name without it.
@@ -30,12 +28,7 @@ pub(super) fn files(name: &str, extension: &str) -> Vec<(String, Vec<u8>)> {
         .map(|entry| entry.expect("readable").path())
         .filter(|path| path.extension().is_some_and(|found| found == extension))
         .map(|path| {
-            let name = path
-                .file_stem()
-                .expect("has a name")
-                .to_str()
-                .expect("is UTF-8")
-                .to_owned();
+            let name = path.file_stem().expect("has a name").to_str().expect("is UTF-8").to_owned();
             (name, fs::read(&path).expect("readable"))
         })
         .collect();
@@ -94,24 +87,13 @@ fn payload(json: &[u8]) -> bytes::Bytes {
 fn every_client_vector_is_what_we_write_and_reads_the_same_from_json_and_protobuf() {
     for (name, json) in files("client", "json") {
         let frame = decode_client(Encoding::Json, &json).expect(&name);
-        assert!(
-            !matches!(frame.says, ClientSays::Faulty(_)),
-            "{name}: {frame:?}"
-        );
-        hold(
-            "client",
-            &format!("{name}.json"),
-            &line(client(Encoding::Json, &frame)),
-        );
+        assert!(!matches!(frame.says, ClientSays::Faulty(_)), "{name}: {frame:?}");
+        hold("client", &format!("{name}.json"), &line(client(Encoding::Json, &frame)));
         let binary = client(Encoding::Proto, &frame);
         hold("client", &format!("{name}.binpb"), &binary);
         assert_eq!(decode_client(Encoding::Proto, &binary), Ok(frame), "{name}");
         let whole = v1::ClientFrame::decode(binary.as_slice()).expect(&name);
-        assert_eq!(
-            whole.encode_to_vec(),
-            binary,
-            "{name}: not as prost writes it"
-        );
+        assert_eq!(whole.encode_to_vec(), binary, "{name}: not as prost writes it");
     }
 }
 
@@ -119,20 +101,12 @@ fn every_client_vector_is_what_we_write_and_reads_the_same_from_json_and_protobu
 fn every_server_vector_is_what_we_write_and_reads_the_same_from_json_and_protobuf() {
     for (name, json) in files("server", "json") {
         let frame = decode_server(Encoding::Json, &json).expect(&name);
-        hold(
-            "server",
-            &format!("{name}.json"),
-            &line(server(Encoding::Json, &frame, &json)),
-        );
+        hold("server", &format!("{name}.json"), &line(server(Encoding::Json, &frame, &json)));
         let binary = server(Encoding::Proto, &frame, &json);
         hold("server", &format!("{name}.binpb"), &binary);
         assert_eq!(decode_server(Encoding::Proto, &binary), Ok(frame), "{name}");
         let whole = v1::ServerFrame::decode(binary.as_slice()).expect(&name);
-        assert_eq!(
-            whole.encode_to_vec(),
-            binary,
-            "{name}: not as prost writes it"
-        );
+        assert_eq!(whole.encode_to_vec(), binary, "{name}: not as prost writes it");
     }
 }
 
@@ -172,11 +146,7 @@ fn what_is_wrong_gets_the_answer_beside_it() {
                 continue;
             }
             let mut answer = Vec::new();
-            encode_server(
-                Encoding::Json,
-                &answered(decode_client(encoding, &bytes)),
-                &mut answer,
-            );
+            encode_server(Encoding::Json, &answered(decode_client(encoding, &bytes)), &mut answer);
             assert_eq!(
                 name.contains("unreadable"),
                 answer.starts_with(br#"{"end""#),
@@ -191,20 +161,13 @@ fn what_is_wrong_gets_the_answer_beside_it() {
 /// As a session answers.
 fn answered(decoded: Result<ClientFrame, Unreadable>) -> ServerFrame {
     match decoded {
-        Ok(ClientFrame {
-            r#ref,
-            says: ClientSays::Faulty(refusal),
-        }) => ServerFrame {
-            r#ref,
-            says: Says::Refused(refusal),
-        },
+        Ok(ClientFrame { r#ref, says: ClientSays::Faulty(refusal) }) => {
+            ServerFrame { r#ref, says: Says::Refused(refusal) }
+        }
         Ok(frame) => panic!("nothing is wrong with {frame:?}"),
         Err(unreadable) => {
             let end = End::because(EndCode::Unreadable, unreadable.message);
-            ServerFrame {
-                r#ref: 0,
-                says: Says::End(end),
-            }
+            ServerFrame { r#ref: 0, says: Says::End(end) }
         }
     }
 }
@@ -217,21 +180,14 @@ fn every_member_of_both_oneofs_has_a_vector() {
             .map(|(_, json)| {
                 let frame: serde_json::Map<String, serde_json::Value> =
                     serde_json::from_slice(json).expect("JSON");
-                frame
-                    .keys()
-                    .find(|key| *key != "ref")
-                    .expect("holds a member")
-                    .clone()
+                frame.keys().find(|key| *key != "ref").expect("holds a member").clone()
             })
             .collect()
     };
     for (side, message) in [("client", "ClientFrame"), ("server", "ServerFrame")] {
         let vectors = named(side);
         for member in super::tables::members_of(message) {
-            assert!(
-                vectors.contains(&member),
-                "{side} has no vector for {member}"
-            );
+            assert!(vectors.contains(&member), "{side} has no vector for {member}");
         }
     }
 }
@@ -241,11 +197,6 @@ fn a_message_of_a_newer_content_is_read_as_unknown() {
     let json = br#"{"message":{"room":"lobby","seq":1,"ordinal":1,"id":"01J9ZK5V8Q","atMs":1,
         "from":{"id":"ann","name":"Ann"},"poll":{"question":"?"}}}"#;
     let frame = decode_server(Encoding::Json, json).unwrap();
-    let FromServer::Message(Message {
-        content, seq: 1, ..
-    }) = frame
-    else {
-        panic!("{frame:?}")
-    };
+    let FromServer::Message(Message { content, seq: 1, .. }) = frame else { panic!("{frame:?}") };
     assert_eq!(content, model::MessageContent::Unknown);
 }

@@ -14,30 +14,17 @@ const SEED_BYTES_MAX: usize = 2_048;
 /// The inputs of an extension in all these folders.
 fn seeds(folders: &[&str], extension: &str) -> Vec<Vec<u8>> {
     let found = folders.iter().flat_map(|folder| files(folder, extension));
-    found
-        .map(|(_, bytes)| bytes)
-        .filter(|bytes| bytes.len() <= SEED_BYTES_MAX)
-        .collect()
+    found.map(|(_, bytes)| bytes).filter(|bytes| bytes.len() <= SEED_BYTES_MAX).collect()
 }
 
 fn client_seeds(encoding: Encoding) -> Vec<Vec<u8>> {
     match encoding {
         Encoding::Json => seeds(
-            &[
-                "client",
-                "spellings/client",
-                "invalid",
-                "../../fuzz/corpus/client_json",
-            ],
+            &["client", "spellings/client", "invalid", "../../fuzz/corpus/client_json"],
             "json",
         ),
         Encoding::Proto => seeds(
-            &[
-                "client",
-                "invalid",
-                "spellings/client",
-                "../../fuzz/corpus/client_proto",
-            ],
+            &["client", "invalid", "spellings/client", "../../fuzz/corpus/client_proto"],
             "binpb",
         ),
     }
@@ -106,14 +93,10 @@ fn no_bytes_from_a_client_break_the_codec() {
             holds_for_a_client(encoding, seed);
         }
         let rounds = 0..MUTATIONS / 2;
-        let allowed = rounds
-            .filter(|_| holds_for_a_client(encoding, &mutated(&mut random, &seeds)))
-            .count();
+        let allowed =
+            rounds.filter(|_| holds_for_a_client(encoding, &mutated(&mut random, &seeds))).count();
         // Mutations that are all rubbish would test the first line of a parser only.
-        assert!(
-            allowed > MUTATIONS / 40,
-            "only {allowed} of {encoding:?} could be read"
-        );
+        assert!(allowed > MUTATIONS / 40, "only {allowed} of {encoding:?} could be read");
     }
 }
 
@@ -122,9 +105,7 @@ fn no_bytes_from_a_server_break_the_codec() {
     let mut random = Rng::with_seed(0x5EED);
     for encoding in [Encoding::Json, Encoding::Proto] {
         let seeds = server_seeds(encoding);
-        seeds
-            .iter()
-            .for_each(|seed| holds_for_a_server(encoding, seed));
+        seeds.iter().for_each(|seed| holds_for_a_server(encoding, seed));
         for _ in 0..MUTATIONS / 10 {
             holds_for_a_server(encoding, &mutated(&mut random, &seeds));
         }
@@ -133,17 +114,9 @@ fn no_bytes_from_a_server_break_the_codec() {
 
 #[test]
 fn a_frame_of_the_greatest_size_that_only_nests_is_an_error() {
-    for opening in [
-        "[",
-        "{\"a\":",
-        "{\"publish\":",
-        "{\"signal\":{\"data\":{\"a\":",
-    ] {
+    for opening in ["[", "{\"a\":", "{\"publish\":", "{\"signal\":{\"data\":{\"a\":"] {
         let deep = opening.repeat(model::limits::HELLO_BYTES_MAX / opening.len());
-        assert!(
-            decode_client(Encoding::Json, deep.as_bytes()).is_err(),
-            "{opening}"
-        );
+        assert!(decode_client(Encoding::Json, deep.as_bytes()).is_err(), "{opening}");
     }
     let put = |number: u32, inner: &[u8]| {
         let mut message = Vec::new();
@@ -157,10 +130,7 @@ fn a_frame_of_the_greatest_size_that_only_nests_is_an_error() {
     let member = [put(1, b"a"), put(2, &value)].concat();
     let frame = put(7, &put(3, &put(1, &member))); // ClientFrame.signal, Signal.data, Struct.fields
     let unreadable = decode_client(Encoding::Proto, &frame).expect_err("too deep");
-    assert!(
-        unreadable.message.contains("recursion limit"),
-        "{unreadable}"
-    );
+    assert!(unreadable.message.contains("recursion limit"), "{unreadable}");
 }
 
 #[test]
@@ -169,29 +139,14 @@ fn a_hello_of_a_thousand_faults_is_one_refusal() {
         let rooms = vec!["{}"; rooms].join(",");
         format!(r#"{{"ref":1,"hello":{{"name":"Ann","subscribe":[{{"room":"lobby"}},{rooms}]}}}}"#)
     };
-    let says = |rooms| {
-        decode_client(Encoding::Json, hello(rooms).as_bytes())
-            .expect("readable")
-            .says
-    };
-    let ClientSays::Hello(few) = says(100) else {
-        panic!("refused")
-    };
+    let says =
+        |rooms| decode_client(Encoding::Json, hello(rooms).as_bytes()).expect("readable").says;
+    let ClientSays::Hello(few) = says(100) else { panic!("refused") };
     assert_eq!((few.subscribe.len(), few.faulty.len()), (1, 100));
-    assert_eq!(
-        few.faulty[0],
-        (
-            String::new(),
-            "hello.subscribe[1].room is missing".to_owned()
-        )
-    );
-    let ClientSays::Faulty(refusal) = says(1_000) else {
-        panic!("taken")
-    };
+    assert_eq!(few.faulty[0], (String::new(), "hello.subscribe[1].room is missing".to_owned()));
+    let ClientSays::Faulty(refusal) = says(1_000) else { panic!("taken") };
     assert!(
-        refusal
-            .message
-            .starts_with("hello.subscribe has more than 100 entries"),
+        refusal.message.starts_with("hello.subscribe has more than 100 entries"),
         "{refusal:?}"
     );
 }

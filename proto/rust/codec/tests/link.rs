@@ -30,10 +30,7 @@ fn asks_come_out_as_they_went_in() {
         let (received, buffer) = sent(&encode_ask(id, &ask));
         let (echoed, decoded) = decode_ask(received).expect("valid");
         if let AskBody::Publish(publish) = &decoded.body {
-            assert!(
-                is_slice(&publish.content.body, &buffer),
-                "{ask:?} was copied"
-            );
+            assert!(is_slice(&publish.content.body, &buffer), "{ask:?} was copied");
         }
         assert_eq!((echoed, decoded), (id, ask));
     }
@@ -53,10 +50,7 @@ fn answers_come_out_as_they_went_in() {
             Answer::Summary(summary) => summary.last.as_slice(),
             _ => &[],
         };
-        assert!(
-            posts.iter().all(|post| is_slice(&post.payload, &buffer)),
-            "{answer:?} was copied"
-        );
+        assert!(posts.iter().all(|post| is_slice(&post.payload, &buffer)), "{answer:?} was copied");
         assert_eq!((echoed, decoded), (id, answer));
     }
 }
@@ -69,9 +63,7 @@ fn feeds_come_out_as_they_went_in() {
         let (room, decoded) = decode_fed(frame).expect("valid").expect("a feed");
         if let Fed::Entries { entries, .. } | Fed::Erased { entries, .. } = &decoded {
             assert!(
-                entries
-                    .iter()
-                    .all(|entry| is_slice(&entry.payload, &buffer)),
+                entries.iter().all(|entry| is_slice(&entry.payload, &buffer)),
                 "{fed:?} was copied"
             );
         }
@@ -96,33 +88,18 @@ fn segments_come_out_as_they_went_in() {
 fn an_answer_and_a_heartbeat_are_not_feeds() {
     let answer = pb::owner_frame::Frame::Answer(encode_answer(1, &Answer::Done));
     assert_eq!(decode_fed(answer), Ok(None));
-    assert_eq!(
-        decode_fed(pb::owner_frame::Frame::Heartbeat(pb::Heartbeat {})),
-        Ok(None)
-    );
+    assert_eq!(decode_fed(pb::owner_frame::Frame::Heartbeat(pb::Heartbeat {})), Ok(None));
 }
 
 #[test]
 fn what_lacks_its_subject_or_names_nothing_is_unreadable() {
     assert!(decode_ask(pb::Ask::default()).is_err());
     assert!(decode_answer(pb::Answer::default()).is_err());
-    let entry = pb::Entry {
-        kind: 99,
-        ..pb::Entry::default()
-    };
+    let entry = pb::Entry { kind: 99, ..pb::Entry::default() };
     assert!(decode_entries(vec![entry]).is_err());
     let mut ask = encode_ask(1, &samples::asks()[0]);
     ask.room = "no room".into();
-    assert!(
-        decode_ask(ask)
-            .expect_err("a space")
-            .message
-            .contains("0x20")
-    );
-    let unwatched = pb::Unwatched {
-        room: "lobby".into(),
-        watch: 3,
-        why: None,
-    };
+    assert!(decode_ask(ask).expect_err("a space").message.contains("0x20"));
+    let unwatched = pb::Unwatched { room: "lobby".into(), watch: 3, why: None };
     assert!(decode_fed(pb::owner_frame::Frame::Unwatched(unwatched)).is_err());
 }

@@ -20,15 +20,9 @@ pub(super) fn holds_for_a_client(encoding: Encoding, bytes: &[u8]) -> bool {
     };
     match &mut frame.says {
         ClientSays::Faulty(refusal) => {
-            assert!(
-                !refusal.is_retryable() && !refusal.message.is_empty(),
-                "{refusal:?}"
-            );
+            assert!(!refusal.is_retryable() && !refusal.message.is_empty(), "{refusal:?}");
             let says = Says::Refused(refusal.clone());
-            survives(&ServerFrame {
-                r#ref: frame.r#ref,
-                says,
-            });
+            survives(&ServerFrame { r#ref: frame.r#ref, says });
             return false;
         }
         ClientSays::Hello(hello) => hello.faulty.clear(), // a client does not say them
@@ -62,10 +56,7 @@ fn blank(mut frame: ClientFrame) -> ClientFrame {
         ClientSays::Signal { data, .. } => *data = Bytes::new(),
         ClientSays::Subscribe(wish) => wish.presence_data = Bytes::new(),
         ClientSays::Hello(hello) => {
-            hello
-                .subscribe
-                .iter_mut()
-                .for_each(|wish| wish.presence_data = Bytes::new());
+            hello.subscribe.iter_mut().for_each(|wish| wish.presence_data = Bytes::new());
         }
         _ => {}
     }
@@ -73,10 +64,7 @@ fn blank(mut frame: ClientFrame) -> ClientFrame {
 }
 
 /// Bytes from a server.
-#[allow(
-    dead_code,
-    reason = "the fuzz targets are about clients, whom nobody trusts"
-)]
+#[allow(dead_code, reason = "the fuzz targets are about clients, whom nobody trusts")]
 pub(super) fn holds_for_a_server(encoding: Encoding, bytes: &[u8]) {
     match decode_server(encoding, bytes) {
         Ok(FromServer::Says(frame)) => survives(&frame),

@@ -28,41 +28,22 @@ fn pythons_protobuf_reads_every_vector_and_we_read_what_it_writes() {
         .output()
         .expect("Python starts");
     let said = String::from_utf8_lossy(&done.stderr);
-    assert!(
-        done.status.success(),
-        "`make tools` installs what is missing, if anything is: {said}"
-    );
+    assert!(done.status.success(), "`make tools` installs what is missing, if anything is: {said}");
 
     let written =
         |side: &str, file: String| fs::read(out.join(side).join(file)).expect("Python wrote it");
     for (name, ours) in files("client", "binpb") {
         let ours = decode_client(Encoding::Proto, &ours);
         let json = written("client", format!("{name}.json"));
-        assert_eq!(
-            decode_client(Encoding::Json, &json),
-            ours,
-            "client/{name}.json"
-        );
+        assert_eq!(decode_client(Encoding::Json, &json), ours, "client/{name}.json");
         let binary = written("client", format!("{name}.binpb"));
-        assert_eq!(
-            decode_client(Encoding::Proto, &binary),
-            ours,
-            "client/{name}.binpb"
-        );
+        assert_eq!(decode_client(Encoding::Proto, &binary), ours, "client/{name}.binpb");
     }
     for (name, ours) in files("server", "binpb") {
         let ours = decode_server(Encoding::Proto, &ours);
         let json = written("server", format!("{name}.json"));
-        assert_eq!(
-            decode_server(Encoding::Json, &json),
-            ours,
-            "server/{name}.json"
-        );
+        assert_eq!(decode_server(Encoding::Json, &json), ours, "server/{name}.json");
         let binary = written("server", format!("{name}.binpb"));
-        assert_eq!(
-            decode_server(Encoding::Proto, &binary),
-            ours,
-            "server/{name}.binpb"
-        );
+        assert_eq!(decode_server(Encoding::Proto, &binary), ours, "server/{name}.binpb");
     }
 }

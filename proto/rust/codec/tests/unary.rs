@@ -22,15 +22,10 @@ fn reply<M: Message + Default>(says: &Says) -> M {
 #[test]
 fn a_publish_needs_no_id_and_its_content_travels_as_received() {
     let content = newer_post();
-    let mut request = v1::Publish {
-        room: "team:ops".into(),
-        ..v1::Publish::default()
-    }
-    .encode_to_vec();
+    let mut request =
+        v1::Publish { room: "team:ops".into(), ..v1::Publish::default() }.encode_to_vec();
     crate::codec::fields::put_bytes(&mut request, 5, &content.body);
-    let Ok(Unary::Publish(publish)) = decode_publish(&request) else {
-        panic!("refused")
-    };
+    let Ok(Unary::Publish(publish)) = decode_publish(&request) else { panic!("refused") };
     assert_eq!((publish.id, publish.content), (None, content));
 
     let request = v1::Publish {
@@ -57,13 +52,9 @@ fn requests_are_refused_in_the_words_of_a_session() {
     let request = v1::SummariesRequest { rooms }.encode_to_vec();
     assert!(message(decode_summaries(&request)).starts_with("summaries.rooms[1]: the room's name"));
     assert!(message(decode_publish(&[])).starts_with("publish holds nothing"));
-    for decode in [
-        decode_publish,
-        decode_history,
-        decode_presence,
-        decode_get_room,
-        decode_summaries,
-    ] {
+    for decode in
+        [decode_publish, decode_history, decode_presence, decode_get_room, decode_summaries]
+    {
         let refusal = decode(b"\xff").expect_err("broken");
         assert_eq!(refusal.code, RefusalCode::Invalid, "{refusal:?}");
     }
@@ -76,86 +67,31 @@ fn requests_become_words() {
         limit: 20,
         anchor: Some(v1::history_request::Anchor::Around(7)),
     };
-    let ask = HistoryAsk {
-        anchor: HistoryAnchor::Around(7),
-        limit: 20,
-    };
-    assert_eq!(
-        decode_history(&request.encode_to_vec()),
-        Ok(Unary::History { room: room(), ask })
-    );
-    let request = v1::PresenceRequest {
-        room: "team:ops".into(),
-    }
-    .encode_to_vec();
-    assert_eq!(
-        decode_presence(&request),
-        Ok(Unary::Presence { room: room() })
-    );
-    assert_eq!(
-        decode_get_room(&request),
-        Ok(Unary::GetRoom { room: room() })
-    );
-    let request = v1::SummariesRequest {
-        rooms: vec!["team:ops".into()],
-    }
-    .encode_to_vec();
-    assert_eq!(
-        decode_summaries(&request),
-        Ok(Unary::Summaries {
-            rooms: vec![room()]
-        })
-    );
+    let ask = HistoryAsk { anchor: HistoryAnchor::Around(7), limit: 20 };
+    assert_eq!(decode_history(&request.encode_to_vec()), Ok(Unary::History { room: room(), ask }));
+    let request = v1::PresenceRequest { room: "team:ops".into() }.encode_to_vec();
+    assert_eq!(decode_presence(&request), Ok(Unary::Presence { room: room() }));
+    assert_eq!(decode_get_room(&request), Ok(Unary::GetRoom { room: room() }));
+    let request = v1::SummariesRequest { rooms: vec!["team:ops".into()] }.encode_to_vec();
+    assert_eq!(decode_summaries(&request), Ok(Unary::Summaries { rooms: vec![room()] }));
 }
 
 #[test]
 fn replies_are_the_messages_of_the_contract() {
-    let says = Says::Published {
-        room: room(),
-        log: log(),
-        seq: 9,
-        at_ms: 7,
-        duplicate: false,
-    };
+    let says = Says::Published { room: room(), log: log(), seq: 9, at_ms: 7, duplicate: false };
     assert_eq!(reply::<v1::Published>(&says).duplicate, Some(false));
     let info = RoomInfo::default();
     let unborn = reply::<v1::Room>(&Says::Room { room: room(), info });
     assert_eq!((unborn.log.as_str(), unborn.head), ("", Some(0)));
-    let roster = Roster {
-        count: 1,
-        users: vec![ann()],
-    };
-    let present = reply::<v1::PresenceReply>(&Says::PresenceIs {
-        room: room(),
-        roster,
-    });
+    let roster = Roster { count: 1, users: vec![ann()] };
+    let present = reply::<v1::PresenceReply>(&Says::PresenceIs { room: room(), roster });
     assert_eq!((present.count, present.users.len()), (Some(1), 1));
-    let page = Box::new(Page {
-        first: 1,
-        as_of: 9,
-        ..Page::default()
-    });
-    let page = reply::<v1::HistoryPage>(&Says::History {
-        room: room(),
-        log: log(),
-        page,
-    });
-    assert_eq!(
-        (page.room.as_str(), page.first, page.as_of),
-        ("team:ops", Some(1), Some(9))
-    );
-    let summary = Summary {
-        log: LogId::none(),
-        head: 0,
-        ordinal: 0,
-        mark: None,
-        last: None,
-    };
+    let page = Box::new(Page { first: 1, as_of: 9, ..Page::default() });
+    let page = reply::<v1::HistoryPage>(&Says::History { room: room(), log: log(), page });
+    assert_eq!((page.room.as_str(), page.first, page.as_of), ("team:ops", Some(1), Some(9)));
+    let summary = Summary { log: LogId::none(), head: 0, ordinal: 0, mark: None, last: None };
     let refused = vec![(room(), Refusal::new(RefusalCode::Forbidden))];
-    let says = Says::Summaries {
-        rooms: vec![(room(), summary)],
-        refused,
-    };
+    let says = Says::Summaries { rooms: vec![(room(), summary)], refused };
     let summaries = reply::<v1::Summaries>(&says);
     assert_eq!((summaries.rooms.len(), summaries.refused.len()), (1, 1));
     let mut nothing = Vec::new();
@@ -176,12 +112,7 @@ mod statuses {
         for code in RefusalCode::ALL {
             let refusal = Refusal::new(*code).retry_after(7);
             let status = refusal_status(&refusal);
-            assert!(
-                status
-                    .message()
-                    .starts_with(&format!("{}: ", code.reason())),
-                "{status}"
-            );
+            assert!(status.message().starts_with(&format!("{}: ", code.reason())), "{status}");
             assert!(
                 !matches!(status.code(), Code::Ok | Code::Unknown | Code::Internal),
                 "{status}"
@@ -197,10 +128,7 @@ mod statuses {
             let status = end_status(&End::new(*code));
             assert!(status.message().starts_with(code.reason()), "{status}");
             // What retries by itself on gRPC must not retry what is final.
-            assert!(
-                code.come_back() || status.code() != Code::Unavailable,
-                "{status}"
-            );
+            assert!(code.come_back() || status.code() != Code::Unavailable, "{status}");
         }
     }
 
@@ -215,10 +143,7 @@ mod statuses {
         assert_eq!(code(RefusalCode::StorageFull), Code::ResourceExhausted);
         assert_eq!(code(RefusalCode::Collecting), Code::Unavailable);
         assert_eq!(code(RefusalCode::DeadlineExceeded), Code::DeadlineExceeded);
-        assert_eq!(
-            code(RefusalCode::PredecessorMissing),
-            Code::FailedPrecondition
-        );
+        assert_eq!(code(RefusalCode::PredecessorMissing), Code::FailedPrecondition);
         assert_eq!(code(RefusalCode::LogChanged), Code::FailedPrecondition);
         assert_eq!(code(RefusalCode::Undecidable), Code::Aborted);
         assert_eq!(code(RefusalCode::IdConflict), Code::AlreadyExists);

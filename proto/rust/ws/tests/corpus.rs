@@ -11,10 +11,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
         .expect("the corpus lies in the repository")
         .map(|entry| {
             let entry = entry.unwrap();
-            (
-                entry.file_name().into_string().unwrap(),
-                fs::read(entry.path()).unwrap(),
-            )
+            (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())
         })
         .collect();
     files.sort();
@@ -40,11 +37,7 @@ fn mutations_of_the_corpus_never_break_the_decoder() {
     let corpus = corpus();
     let mut random = fastrand::Rng::with_seed(6455);
     for _ in 0..200_000 {
-        let mut data = random
-            .choice(&corpus)
-            .expect("the corpus is not empty")
-            .1
-            .clone();
+        let mut data = random.choice(&corpus).expect("the corpus is not empty").1.clone();
         for _ in 0..random.usize(1..4) {
             mutate(&mut data, &corpus, &mut random);
         }

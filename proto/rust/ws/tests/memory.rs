@@ -10,11 +10,7 @@ fn feed(decoder: &mut Decoder, bytes: &[u8]) -> usize {
     let mut scratch = bytes.to_vec();
     let mut input = &mut scratch[..];
     let mut events = 0;
-    while decoder
-        .decode(&mut input, MAX)
-        .expect("is accepted")
-        .is_some()
-    {
+    while decoder.decode(&mut input, MAX).expect("is accepted").is_some() {
         events += 1;
     }
     events
@@ -39,19 +35,11 @@ fn frames_that_lie_whole_in_the_scratch_are_lent_out_of_it() {
 #[test]
 fn whatever_was_held_is_freed_when_it_is_complete() {
     let whole = masked(0x81, &[b'x'; 70_000]);
-    let fragments = [
-        masked(0x01, b"a"),
-        masked(0x89, b"between"),
-        masked(0x80, b"b"),
-    ]
-    .concat();
+    let fragments = [masked(0x01, b"a"), masked(0x89, b"between"), masked(0x80, b"b")].concat();
     let ping = masked(0x89, b"cut");
     for (stream, events) in [(whole, 1), (fragments, 2), (ping, 1)] {
         let mut decoder = Decoder::default();
-        let told: usize = stream
-            .chunks(7)
-            .map(|piece| feed(&mut decoder, piece))
-            .sum();
+        let told: usize = stream.chunks(7).map(|piece| feed(&mut decoder, piece)).sum();
         assert_eq!((told, decoder.held_bytes()), (events, 0));
     }
 }
@@ -80,10 +68,7 @@ fn memory_follows_what_arrived_not_what_was_declared() {
     }
     for piece in frame[MAX / 2..frame.len() - 1].chunks(1000) {
         feed(&mut decoder, piece);
-        assert!(
-            decoder.held_bytes() <= MAX + 256,
-            "never beyond the declared length"
-        );
+        assert!(decoder.held_bytes() <= MAX + 256, "never beyond the declared length");
     }
 }
 
@@ -106,10 +91,7 @@ fn neither_tiny_fragments_nor_tiny_reads_copy_the_message_each_time() {
 
     let frame = masked(0x82, &[0; 10_000]);
     let in_reads = growths(&mut Decoder::default(), frame.chunks(1).map(<[u8]>::to_vec));
-    assert!(
-        in_fragments < 20 && in_reads < 20,
-        "{in_fragments} and {in_reads} times"
-    );
+    assert!(in_fragments < 20 && in_reads < 20, "{in_fragments} and {in_reads} times");
 }
 
 #[test]

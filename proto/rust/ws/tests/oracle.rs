@@ -50,10 +50,7 @@ fn oracle(stream: Vec<u8>, role: Role, message_bytes_max: usize) -> (Vec<Told>, 
         .read_buffer_size(1024)
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max));
-    let pipe = Pipe {
-        input: Cursor::new(stream),
-        output: Vec::new(),
-    };
+    let pipe = Pipe { input: Cursor::new(stream), output: Vec::new() };
     let mut socket = WebSocket::from_raw_socket(pipe, role, Some(config));
     let mut events = Vec::new();
     loop {
@@ -67,10 +64,7 @@ fn oracle(stream: Vec<u8>, role: Role, message_bytes_max: usize) -> (Vec<Told>, 
                 return (events, false);
             }
             Ok(Message::Close(Some(close))) => {
-                events.push(Told::Close(
-                    Some(close.code.into()),
-                    close.reason.as_str().into(),
-                ));
+                events.push(Told::Close(Some(close.code.into()), close.reason.as_str().into()));
                 return (events, false);
             }
             Ok(Message::Frame(_)) => unreachable!("never read"),
@@ -95,9 +89,7 @@ fn payload_len(random: &mut Rng) -> usize {
 /// One to four bytes a character, so that fragments cut through them.
 fn text(random: &mut Rng, len: usize) -> String {
     const LETTERS: [char; 4] = ['a', 'ü', '€', '🦜'];
-    (0..len / 3)
-        .filter_map(|_| random.choice(LETTERS))
-        .collect()
+    (0..len / 3).filter_map(|_| random.choice(LETTERS)).collect()
 }
 
 /// Writes random messages and control frames with tungstenite's client; what a server is to be told.
@@ -107,10 +99,7 @@ fn chatter(random: &mut Rng, client: &mut WebSocket<Pipe>) -> Vec<Told> {
         let len = payload_len(random);
         let (kind, payload) = match random.bool() {
             true => (Data::Text, text(random, len).into_bytes()),
-            false => (
-                Data::Binary,
-                std::iter::repeat_with(|| random.u8(..)).take(len).collect(),
-            ),
+            false => (Data::Binary, std::iter::repeat_with(|| random.u8(..)).take(len).collect()),
         };
         let fragments = random.usize(1..5);
         let size = payload.len().div_ceil(fragments).max(1);
@@ -138,9 +127,7 @@ fn control(random: &mut Rng, client: &mut WebSocket<Pipe>) -> Told {
         client.write(Message::Frame(Frame::pong(payload))).unwrap();
         Told::Pong
     } else {
-        client
-            .write(Message::Frame(Frame::ping(payload.clone())))
-            .unwrap();
+        client.write(Message::Frame(Frame::ping(payload.clone()))).unwrap();
         Told::Ping(payload)
     }
 }
@@ -160,16 +147,8 @@ fn what_tungstenites_client_writes_is_read_however_it_is_cut() {
         let expected = (expected, None);
         let mut few = random.fork();
         assert_eq!(told(stream, || SCRATCH, MAX), expected, "seed {seed}");
-        assert_eq!(
-            told(stream, || random.usize(1..9000), MAX),
-            expected,
-            "seed {seed}"
-        );
-        assert_eq!(
-            told(stream, || few.usize(1..60), MAX),
-            expected,
-            "seed {seed}"
-        );
+        assert_eq!(told(stream, || random.usize(1..9000), MAX), expected, "seed {seed}");
+        assert_eq!(told(stream, || few.usize(1..60), MAX), expected, "seed {seed}");
     }
 }
 
@@ -179,11 +158,7 @@ fn a_stream_cut_in_two_at_any_byte_tells_the_same() {
     let mut expected = Vec::new();
     for piece in [0..130, 130..131, 131..262] {
         let text = text(&mut Rng::with_seed(1), 3 * 262);
-        let opcode = OpCode::Data(if piece.start == 0 {
-            Data::Text
-        } else {
-            Data::Continue
-        });
+        let opcode = OpCode::Data(if piece.start == 0 { Data::Text } else { Data::Continue });
         let last = piece.end == 262;
         let frame = Frame::message(text.as_bytes()[piece].to_vec(), opcode, last);
         client.write(Message::Frame(frame)).unwrap();
@@ -229,14 +204,7 @@ fn what_is_written_here_tungstenites_client_reads() {
 
 /// A short stream of frames, most of them allowed, with masks from the seed.
 fn frames(random: &mut Rng) -> Vec<u8> {
-    const PAYLOADS: [&[u8]; 6] = [
-        b"",
-        b"hi",
-        b"\xe2\x82",
-        b"\xac",
-        b"\x03\xe8bye",
-        &[b'x'; 130],
-    ];
+    const PAYLOADS: [&[u8]; 6] = [b"", b"hi", b"\xe2\x82", b"\xac", b"\x03\xe8bye", &[b'x'; 130]];
     let mut stream = Vec::new();
     for _ in 0..random.usize(1..6) {
         let opcode = match random.u8(0..12) {
@@ -250,20 +218,10 @@ fn frames(random: &mut Rng) -> Vec<u8> {
         let is_final = matches!(opcode, OpCode::Control(_)) || random.bool();
         let mask = random.u32(..).to_ne_bytes();
         let payload = random.choice(PAYLOADS).expect("there are some");
-        FrameHeader {
-            is_final,
-            opcode,
-            mask: Some(mask),
-            ..FrameHeader::default()
-        }
-        .format(payload.len() as u64, &mut stream)
-        .unwrap();
-        stream.extend(
-            payload
-                .iter()
-                .zip(mask.iter().cycle())
-                .map(|(byte, key)| byte ^ key),
-        );
+        FrameHeader { is_final, opcode, mask: Some(mask), ..FrameHeader::default() }
+            .format(payload.len() as u64, &mut stream)
+            .unwrap();
+        stream.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
     }
     stream
 }
@@ -291,11 +249,7 @@ fn damaged_streams_are_refused_where_tungstenite_refuses_them() {
         match refusal {
             None => {
                 accepted += 1;
-                assert_eq!(
-                    (events, false),
-                    oracle(stream, Role::Server, SMALL),
-                    "seed {seed}"
-                );
+                assert_eq!((events, false), oracle(stream, Role::Server, SMALL), "seed {seed}");
             }
             // Where this decoder is stricter.
             Some(WsError::BadLength | WsError::BadCloseCode(_)) => {
@@ -311,8 +265,5 @@ fn damaged_streams_are_refused_where_tungstenite_refuses_them() {
             }
         }
     }
-    assert!(
-        accepted > 1000 && refused > 1000,
-        "{accepted} accepted, {refused} refused"
-    );
+    assert!(accepted > 1000 && refused > 1000, "{accepted} accepted, {refused} refused");
 }

@@ -55,10 +55,7 @@ pub(super) fn told(
         }
         assert!(input.is_empty(), "`None` means that the input is used up");
         let held = decoder.held_bytes();
-        assert!(
-            held <= 2 * received + 256,
-            "{held} bytes held after {received} received"
-        );
+        assert!(held <= 2 * received + 256, "{held} bytes held after {received} received");
     }
     (events, None)
 }
@@ -81,10 +78,5 @@ pub(super) fn holds_for(data: &[u8]) {
 /// Whether a stream of the corpus is refused.
 #[allow(dead_code, reason = "the fuzz target has no expectations")]
 pub(super) fn refusal(data: &[u8]) -> Option<WsError> {
-    told(
-        data.get(1..).unwrap_or_default(),
-        || usize::MAX / 2,
-        MESSAGE_BYTES_MAX,
-    )
-    .1
+    told(data.get(1..).unwrap_or_default(), || usize::MAX / 2, MESSAGE_BYTES_MAX).1
 }

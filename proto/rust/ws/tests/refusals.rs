@@ -31,14 +31,8 @@ fn a_header_that_no_client_may_send_is_refused_by_its_first_wrong_byte() {
 #[test]
 fn a_length_in_a_longer_form_than_needed_is_refused() {
     assert_eq!(refusal([0x81, 0xfe, 0, 125]), WsError::BadLength);
-    assert_eq!(
-        refusal([0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff]),
-        WsError::BadLength
-    );
-    assert_eq!(
-        refusal([0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0]),
-        WsError::BadLength
-    );
+    assert_eq!(refusal([0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff]), WsError::BadLength);
+    assert_eq!(refusal([0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0]), WsError::BadLength);
 }
 
 #[test]
@@ -70,42 +64,25 @@ fn the_limit_counts_all_fragments_of_a_message() {
 fn control_frames_pass_whatever_the_limit_of_messages() {
     let mut stream = masked(0x89, b"still there?");
     let mut decoder = Decoder::default();
-    assert!(matches!(
-        decoder.decode(&mut &mut stream[..], 0),
-        Ok(Some(_))
-    ));
+    assert!(matches!(decoder.decode(&mut &mut stream[..], 0), Ok(Some(_))));
 }
 
 #[test]
 fn fragments_out_of_place_are_refused() {
-    assert_eq!(
-        refusal(masked(0x80, b"tail")),
-        WsError::ContinuationWithoutStart
-    );
+    assert_eq!(refusal(masked(0x80, b"tail")), WsError::ContinuationWithoutStart);
     let twice = [masked(0x01, b"one"), masked(0x81, b"two")].concat();
     assert_eq!(refusal(twice), WsError::MessageInsideMessage);
     let after_a_whole_one = [masked(0x81, b"one"), masked(0x80, b"two")].concat();
     assert_eq!(
         decode(&after_a_whole_one),
-        (
-            vec![Told::Text("one".into())],
-            Some(WsError::ContinuationWithoutStart)
-        )
+        (vec![Told::Text("one".into())], Some(WsError::ContinuationWithoutStart))
     );
 }
 
 #[test]
 fn text_must_be_utf8_and_a_character_may_be_cut_by_fragments() {
-    let cut = [
-        masked(0x01, b"\xe2\x82"),
-        masked(0x89, b"!"),
-        masked(0x80, b"\xac"),
-    ]
-    .concat();
-    assert_eq!(
-        decode(&cut),
-        (vec![Told::Ping(b"!".into()), Told::Text("€".into())], None)
-    );
+    let cut = [masked(0x01, b"\xe2\x82"), masked(0x89, b"!"), masked(0x80, b"\xac")].concat();
+    assert_eq!(decode(&cut), (vec![Told::Ping(b"!".into()), Told::Text("€".into())], None));
     assert_eq!(refusal(masked(0x81, b"\xc0\xaf")), WsError::InvalidUtf8);
     assert_eq!(refusal(masked(0x81, b"\xed\xa0\x80")), WsError::InvalidUtf8);
     assert_eq!(refusal(masked(0x81, b"\xe2\x82")), WsError::InvalidUtf8);
@@ -115,40 +92,26 @@ fn text_must_be_utf8_and_a_character_may_be_cut_by_fragments() {
 
 #[test]
 fn a_text_is_refused_at_the_end_of_its_first_bad_fragment() {
-    let stream = [
-        masked(0x01, b"fine"),
-        masked(0x00, b"\xff"),
-        masked(0x89, b""),
-    ]
-    .concat();
+    let stream = [masked(0x01, b"fine"), masked(0x00, b"\xff"), masked(0x89, b"")].concat();
     assert_eq!(decode(&stream), (vec![], Some(WsError::InvalidUtf8)));
 }
 
 #[test]
 fn a_close_frame_needs_a_whole_code_that_may_be_sent_and_a_reason_in_utf8() {
-    assert_eq!(
-        decode(&masked(0x88, b"")),
-        (vec![Told::Close(None, String::new())], None)
-    );
+    assert_eq!(decode(&masked(0x88, b"")), (vec![Told::Close(None, String::new())], None));
     let told = vec![Told::Close(Some(1000), "bye".into())];
     assert_eq!(decode(&masked(0x88, b"\x03\xe8bye")), (told, None));
     assert_eq!(refusal(masked(0x88, b"\x03")), WsError::BadClosePayload);
     assert_eq!(refusal(masked(0x88, b"\x03\xe8\xff")), WsError::InvalidUtf8);
     for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535] {
-        assert_eq!(
-            refusal(masked(0x88, &code.to_be_bytes())),
-            WsError::BadCloseCode(code)
-        );
+        assert_eq!(refusal(masked(0x88, &code.to_be_bytes())), WsError::BadCloseCode(code));
     }
 }
 
 #[test]
 fn nothing_is_told_after_a_close_or_an_error() {
     let closed = [masked(0x88, b""), masked(0x81, b"more"), vec![0xff]].concat();
-    assert_eq!(
-        decode(&closed),
-        (vec![Told::Close(None, String::new())], None)
-    );
+    assert_eq!(decode(&closed), (vec![Told::Close(None, String::new())], None));
 
     let mut decoder = Decoder::default();
     let mut broken = [vec![0xff], masked(0x81, b"more")].concat();

@@ -78,6 +78,17 @@ async fn an_erased_text_is_gone_from_all_files_within_the_bound() {
 }
 
 #[tokio::test]
+async fn a_text_that_is_erased_as_it_is_written_never_reaches_a_file() {
+    let folder = Folder::new();
+    let (_embedded, journal) = open(&folder, Duration::from_secs(3_600));
+    let mut owner = Owner::claim(&journal, 0, 1, 1).await;
+    let mut part = owner.part(&room("lobby"), vec![post("before"), post(SECRET)]).await;
+    part.erasures.push(Erasure { seq: 2, payload: Bytes::from_static(b"tombstone") });
+    assert_eq!(owner.append(vec![part]).await, vec![Ok(())]);
+    assert_eq!(files_with(folder.path(), SECRET), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
 async fn an_erasure_that_was_due_is_made_up_for_after_a_restart() {
     let folder = Folder::new();
     let (embedded, journal) = open(&folder, Duration::from_secs(3_600));
