@@ -1,5 +1,5 @@
 //! Everything that a client can be told when the answer is no: three numbered tables. The same
-//! tables stand in `parlour/v1/chat.proto`; a test of `wire` holds them equal.
+//! tables stand in `parlour/v1/frames.proto`; a test of `wire` holds them equal.
 
 use std::borrow::Cow;
 

@@ -225,7 +225,7 @@ impl SnapshotReason {
 /// Folded posts, ascending. Shared between readers but for `mine`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The posts (tombstones and system notices included).
+    /// The posts, tombstones among them.
     pub posts: Vec<FoldedPost>,
     /// The room's first kept entry; 0 while there is none.
     pub first: Seq,

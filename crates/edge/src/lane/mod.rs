@@ -31,9 +31,9 @@ const BUSY_RETRY_MS: u64 = 250;
 #[derive(Debug)]
 pub(crate) enum ToLane {
     /// A session asks.
-    Ask(LocalKey, Ask),
+    Ask(LocalKey, Box<Ask>),
     /// Somebody without a session asks.
-    Unary(Ask, oneshot::Sender<Answer>),
+    Unary(Box<Ask>, oneshot::Sender<Answer>),
     /// A shard has its first reader of a room.
     Watch(u32, RoomName),
     /// A shard's last reader of a room is gone.
@@ -86,7 +86,7 @@ impl Lanes {
     /// Asks on behalf of somebody without a session.
     pub(crate) async fn ask(&self, ask: Ask) -> Answer {
         let (sender, receiver) = oneshot::channel();
-        match self.send(ToLane::Unary(ask, sender)) {
+        match self.send(ToLane::Unary(Box::new(ask), sender)) {
             Ok(()) => receiver.await.unwrap_or_else(|_| {
                 Answer::Refused(Refusal::new(RefusalCode::Unavailable).retry_after(BUSY_RETRY_MS))
             }),

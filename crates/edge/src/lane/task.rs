@@ -81,11 +81,11 @@ impl Lane {
 
     fn take(&mut self, now: Now, message: ToLane) {
         match message {
-            ToLane::Ask(local, ask) => self.near.handle_ask(now, local, ask),
+            ToLane::Ask(local, ask) => self.near.handle_ask(now, local, *ask),
             ToLane::Unary(ask, sender) => {
                 self.next_unary += 1;
                 self.unary.insert(self.next_unary, sender);
-                self.near.handle_ask(now, Route::unary(self.next_unary), ask);
+                self.near.handle_ask(now, Route::unary(self.next_unary), *ask);
             }
             ToLane::Watch(shard, room) => self.near.handle_watch(now, shard, &room),
             ToLane::Unwatch(shard, room) => self.near.handle_unwatch(now, shard, &room),

@@ -290,7 +290,7 @@ impl Core {
                 let route = Route { shard: self.number, session: SessionKey(index), ask: no.0 };
                 // The room's watch comes first.
                 self.requests();
-                let message = ToLane::Ask(route.pack(), *ask);
+                let message = ToLane::Ask(route.pack(), ask);
                 if matches!(&message, ToLane::Ask(_, ask) if matches!(ask.body, AskBody::Detach { .. }))
                 {
                     return self.send(message);

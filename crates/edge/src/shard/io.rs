@@ -118,7 +118,6 @@ impl Core {
                 return session.has_action();
             };
             let written = socket.poll_write(&mut cx, slices.as_io());
-            drop(slices);
             match written {
                 Poll::Ready(Ok(count)) if count > 0 => session.handle_written(count, &self.logs),
                 Poll::Pending => {

@@ -151,7 +151,7 @@ impl Route {
 
     /// The session's route; `None` for somebody without a session.
     pub(crate) fn of(local: LocalKey) -> Option<Route> {
-        (local.0 & UNARY == 0).then(|| Route {
+        (local.0 & UNARY == 0).then_some(Route {
             shard: (local.0 >> (SESSION_BITS + ASK_BITS)) as u32,
             session: SessionKey((local.0 >> ASK_BITS) as u32 & ((1 << SESSION_BITS) - 1)),
             ask: local.0 as u32,
