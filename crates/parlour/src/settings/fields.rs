@@ -19,6 +19,9 @@ pub(super) struct Field {
     pub(super) get: fn(&Settings) -> String,
 }
 
+/// The one setting that is never written down.
+pub(super) const TOKEN_KEY: &str = "token_key";
+
 /// The index of a setting's row.
 pub(super) fn index_of(key: &str) -> Option<usize> {
     FIELDS.iter().position(|field| field.key == key)
@@ -101,8 +104,8 @@ pub(super) const FIELDS: &[Field] = &[
         get: |_| quoted(""),
     },
     Field {
-        key: "token_key",
-        sentence: "Only from the environment: files are read by too many.",
+        key: TOKEN_KEY,
+        sentence: "The key itself comes from PARLOUR_TOKEN_KEY only, as files are read by too many",
         set: |settings, text| {
             if !text.is_empty() {
                 settings.token_key = Some(Secret::new(text.as_bytes().to_vec()));

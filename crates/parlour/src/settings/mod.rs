@@ -144,6 +144,10 @@ impl Loaded {
                 text.push_str(&format!("\n[{table}]\n"));
                 section = table;
             }
+            if field.key == fields::TOKEN_KEY {
+                text.push_str(&format!("# {}: {origin}\n", field.sentence));
+                continue;
+            }
             let value = (field.get)(&self.settings);
             text.push_str(&format!("# {}\n{name} = {value}  # {origin}\n", field.sentence));
         }

@@ -91,7 +91,9 @@ fn key_of_variable(name: &str) -> Option<&'static str> {
     FIELDS.iter().map(|field| field.key).find(|key| key.replace('.', "_") == wanted)
 }
 
-fn from_file(path: &Path, text: &str, given: &mut Vec<Given>, faults: &mut Vec<Fault>) {
+/// In the order of the lines, whatever order the tables are kept in.
+fn from_file(path: &Path, text: &str, all: &mut Vec<Given>, faults: &mut Vec<Fault>) {
+    let mut given: Vec<Given> = Vec::new();
     let line_at = |offset: usize| 1 + text[..offset.min(text.len())].matches('\n').count();
     match DeTable::parse(text) {
         Ok(table) => flatten("", table.get_ref(), &mut |key, value, offset| {
@@ -116,6 +118,11 @@ fn from_file(path: &Path, text: &str, given: &mut Vec<Given>, faults: &mut Vec<F
             faults.push(Fault { place, text: error.message().to_owned() });
         }
     }
+    given.sort_by_key(|given| match given.origin {
+        Origin::File(_, line) => line,
+        _ => 0,
+    });
+    all.append(&mut given);
 }
 
 /// Walks the tables; a list of texts becomes lines.
