@@ -152,7 +152,11 @@ async fn what_was_acknowledged_outlives_kills_at_any_moment_and_nothing_stands_t
         .into_iter()
         .zip(["ann", "bob", "cat"])
         .map(|(door, name)| {
-            tokio::spawn(publish_on_and_on(often_cut(&server, door, name), ledger.clone(), Arc::clone(&stop)))
+            tokio::spawn(publish_on_and_on(
+                often_cut(&server, door, name),
+                ledger.clone(),
+                Arc::clone(&stop),
+            ))
         })
         .collect();
     // Somebody who reads through all of it.

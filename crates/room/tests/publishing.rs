@@ -99,7 +99,7 @@ fn only_posts_are_targets() {
     let (mut store, mut owner) = world();
     owner.say(&mut store, "ann", "m1", post("one"));
     owner.say(&mut store, "ann", "m2", edit(1, "uno"));
-    for (name, target) in [("an edit", 2), ("nothing", 0), ("the future", 50)] {
+    for (name, target) in [("an-edit", 2), ("nothing", 0), ("the-future", 50)] {
         let ask = owner.send(ALICE, who("ann"), publish(name, react(target, "+")));
         owner.settle(&mut store);
         assert_eq!(owner.code(ALICE, ask), RefusalCode::TargetMissing, "{name}");

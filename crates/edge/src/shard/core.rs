@@ -183,11 +183,16 @@ impl Core {
         true
     }
 
+    /// The way of a delivery: the session looks, and what there is goes out. Whatever else it may want
+    /// done is rare, and seen to apart.
     fn tell(&mut self, news: &News) {
-        let now = self.now;
-        if let Some(Some(conn)) = self.conns.get_mut(news.session.0 as usize) {
-            conn.session.handle_news(now, news, &mut self.logs);
-            self.after(news.session.0);
+        let index = news.session.0;
+        let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
+            return;
+        };
+        conn.session.handle_news(self.now, news, &mut self.logs);
+        if conn.is_last_word_said || conn.session.has_action() || self.write(index) {
+            self.after(index);
         }
     }
 

@@ -119,7 +119,12 @@ impl Core {
             };
             let written = socket.poll_write(&mut cx, slices.as_io());
             match written {
-                Poll::Ready(Ok(count)) if count > 0 => session.handle_written(count, &self.logs),
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    session.handle_written(count, &self.logs);
+                    if !session.has_output() {
+                        return session.has_action();
+                    }
+                }
                 Poll::Pending => {
                     session.handle_written(0, &self.logs);
                     return session.has_action();

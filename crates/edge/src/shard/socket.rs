@@ -55,9 +55,11 @@ impl Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Socket::Pipe(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        match (self, slices) {
+            // The usual case, one message: the plain call is the cheaper one.
+            (Socket::Tcp(stream), [slice]) => Pin::new(stream).poll_write(cx, slice),
+            (Socket::Tcp(stream), _) => Pin::new(stream).poll_write_vectored(cx, slices),
+            (Socket::Pipe(stream), _) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         }
     }
 

@@ -242,19 +242,28 @@ impl SlotTask {
 
     /// Carries out everything that the machines want, until they want nothing more.
     fn pump(&mut self, now: Now) {
+        self.steps(now);
         loop {
-            while let Some(step) = self.machine.poll_step() {
-                self.step(now, step);
-            }
             while let Some(name) = self.dirty.pop_front() {
                 self.take_outputs(now, &name);
             }
             self.append(now);
-            if self.dirty.is_empty() {
+            // What rooms say may order a claim.
+            if !self.steps(now) && self.dirty.is_empty() {
                 break;
             }
         }
         self.finish_drain();
+    }
+
+    /// Answers whether there were any.
+    fn steps(&mut self, now: Now) -> bool {
+        let mut stepped = false;
+        while let Some(step) = self.machine.poll_step() {
+            self.step(now, step);
+            stepped = true;
+        }
+        stepped
     }
 
     /// The room may want something: its output is taken, and its timer armed, by the next pump.

@@ -318,6 +318,12 @@ impl Session {
         None
     }
 
+    /// Whether [`Session::poll_transmit`] may have something to give: asking is dearer than this.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.out.is_some() || self.rooms.ready_count() > 0
+    }
+
     /// Whether [`Session::poll_action`] has something to give.
     #[must_use]
     pub fn has_action(&self) -> bool {
