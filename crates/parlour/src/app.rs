@@ -131,6 +131,7 @@ impl App {
         let config = room_server::Config {
             limits: Arc::clone(&limits),
             retention: settings.retention.iter().map(rule).collect(),
+            retention_interval_ms: settings.retention_interval_ms,
             ..room_server::Config::new(node_id.clone())
         };
         let room_server = RoomServer::new(

@@ -17,7 +17,7 @@ pub fn journal(command: JournalCommand) -> ExitCode {
     };
     match reported {
         Ok(report) => {
-            print!("{report}");
+            println!("{report}");
             if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {

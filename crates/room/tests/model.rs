@@ -11,7 +11,7 @@ use model::{
     Answer, AppendError, AskBody, Catchup, Content, ContentKind, Fed, Limits, MessageId, Now,
     Position, Publish, RefusalCode, Seed, Seq, Who,
 };
-use room::{AskId, Peer};
+use room::{AskId, Peer, ReadFailed};
 
 const CLIENTS: usize = 4;
 const STEPS: usize = 1_500;
@@ -132,6 +132,7 @@ impl World {
                 self.connect(client, to);
             }
             95 => self.trim(),
+            97 => self.disturb(owner),
             96 => {
                 let who = self.who(client);
                 let head = self.store.records.len() as u64;
@@ -233,11 +234,6 @@ impl World {
     }
 
     fn take_over(&mut self) {
-        if self.owners.len() >= 3 {
-            return;
-        }
-        let recent = self.pick(8);
-        self.owners.push(Owner::open_at(&mut self.store, &self.limits, recent, self.now, true));
         // An owner that nobody is connected to is forgotten.
         for owner in (0..self.owners.len() - 1).rev() {
             if self.clients.iter().all(|client| client.owner != owner) {
@@ -247,6 +243,24 @@ impl World {
                 }
             }
         }
+        if self.owners.len() < 3 {
+            let recent = self.pick(8);
+            let owner = Owner::open_at(&mut self.store, &self.limits, recent, self.now, true);
+            self.owners.push(owner);
+        }
+    }
+
+    /// A read fails, or an owner cannot tell for too long whether it is one.
+    fn disturb(&mut self, owner: usize) {
+        let older = owner + 1 < self.owners.len();
+        let owner = &mut self.owners[owner];
+        if older && self.seed.below(4) == 0 {
+            owner.room.handle_fenced(owner.now);
+        } else if let Some((ticket, _)) = owner.reads.pop_front() {
+            let failed = Err(ReadFailed::Unavailable("slow".into()));
+            owner.room.handle_read(owner.now, ticket, failed);
+        }
+        owner.poll();
     }
 
     fn trim(&mut self) {

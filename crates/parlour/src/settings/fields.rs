@@ -167,6 +167,11 @@ pub(super) const FIELDS: &[Field] = &[
             listed(shown.iter().map(String::as_str))
         },
     },
+    count!(
+        "retention_interval_ms",
+        "Milliseconds between two rounds of retention.",
+        retention_interval_ms
+    ),
     limit!(rooms_per_session_max, "Rooms of one session."),
     limit!(publishes_per_second, "Publishes and signals a second of one session."),
     limit!(subscribes_per_second, "Subscribes a second of one session, beyond those of its hello."),

@@ -50,6 +50,8 @@ pub struct Settings {
     pub erase_within_ms: u64,
     /// What is trimmed when; the first pattern that matches a room counts.
     pub retention: Vec<Retention>,
+    /// Milliseconds between two rounds of retention.
+    pub retention_interval_ms: u64,
     /// Bounds of sessions and rooms.
     pub limits: Limits,
 }
@@ -71,6 +73,7 @@ impl Default for Settings {
             headroom_bytes: 256 * 1024 * 1024,
             erase_within_ms: 600_000,
             retention: Vec::new(),
+            retention_interval_ms: room_server::RETENTION_INTERVAL_MS,
             limits: Limits::default(),
         }
     }
@@ -187,6 +190,9 @@ impl Settings {
         {
             faults
                 .push("the token key has less than 32 bytes, which HS256 is not safe with".into());
+        }
+        if self.retention_interval_ms == 0 {
+            faults.push("retention_interval_ms must be more than 0".into());
         }
         if self.lanes == 0 {
             faults.push("lanes must be more than 0".into());

@@ -101,7 +101,10 @@ async fn too_far_behind_or_of_another_log_or_ahead_is_answered_by_a_snapshot_tha
 #[tokio::test]
 async fn retention_trims_and_says_what_is_kept() {
     let house = House::with(|start| {
-        start.set("retention", "brief:* count=20").set("limits.publishes_per_second", 10_000)
+        start
+            .set("retention", "brief:* count=20")
+            .set("retention_interval_ms", 200)
+            .set("limits.publishes_per_second", 10_000)
     });
     let ann = Person::come(&house.server, Door::WsProto, "ann").await;
     let mut log = None;

@@ -22,6 +22,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// gRPC.
     pub grpc: SocketAddr,
+    /// What it said first.
+    pub first_line: String,
     lines: mpsc::Receiver<String>,
     /// What it wrote to stderr so far; shown too.
     said: Arc<Mutex<String>>,
@@ -123,7 +125,7 @@ impl Start {
         });
         let first = lines.recv_timeout(PATIENCE).expect("the first line says where it listens");
         let (http, grpc) = addresses(&first);
-        Server { child, http, grpc, lines, said }
+        Server { child, http, grpc, first_line: first, lines, said }
     }
 
     /// Starts it and waits until it ends by itself.
