@@ -8,11 +8,11 @@ use crate::settings::Sources;
 
 /// A chat backend of which every process can be replaced while people talk.
 #[derive(Debug, Parser)]
-#[command(name = "parlour", version, arg_required_else_help = true)]
+#[command(name = "parlour", version)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; without a word: serve.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What the program can do.
@@ -32,7 +32,7 @@ pub enum Command {
 /// Tools for the embedded journal.
 #[derive(Debug, Subcommand)]
 pub enum JournalCommand {
-    /// Read everything and tell what is damaged: rooms and ranges. Changes nothing.
+    /// Read everything and tell what is damaged: rooms and ranges. A torn end is cut, as at any start.
     Check {
         /// The journal's folder, such as ./parlour-data.
         dir: PathBuf,

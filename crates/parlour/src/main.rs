@@ -9,7 +9,8 @@ use parlour::settings::{Fault, Loaded};
 use parlour::{app, logging, tools};
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let serve = || Command::Serve(SettingsArgs::default());
+    match Cli::parse().command.unwrap_or_else(serve) {
         Command::Serve(args) => with_settings(&args, |loaded| {
             logging::start(&loaded.settings);
             app::run(loaded.settings)

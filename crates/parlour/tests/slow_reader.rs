@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
-use parlour_client::{Connection, Event, Options, Reading};
+use parlour_client::{Connection, Event, HistoryAnchor, Options, Reading};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use support::Start;
@@ -139,4 +139,44 @@ async fn a_reader_that_stops_is_not_waited_for_and_catches_up_in_order() {
     assert_eq!((&live["seq"], live.get("truncated")), (&json!(last + 1), None::<&Value>));
     until(&told, (last + 1) * READERS as u64).await;
     crowd.abort();
+}
+
+#[tokio::test]
+async fn who_is_behind_what_retention_trims_is_told_where_the_log_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Start::in_dir(dir.path())
+        .set("retention", "* count=50")
+        .set("retention_interval_ms", 100)
+        .set("limits.log_entries_max", TAIL)
+        .set("limits.publishes_per_second", 100_000)
+        .start();
+    let stream = narrow(server.http).await;
+    let slow = Raw::upgrade_on(stream, server.http, &[("sec-websocket-protocol", JSON)]).await;
+    let mut slow = slow.unwrap_or_else(|(status, body)| panic!("{status} {body}"));
+    slow.ask(json!({"hello": {"name": "slow"}})).await;
+    slow.ask(json!({"subscribe": {"room": "lobby"}})).await;
+    let ann = Person::come(&server, Door::Grpc, "ann").await;
+    let text = "x".repeat(TEXT_BYTES);
+    for seq in 1..=MESSAGES {
+        ann.say("lobby", &format!("{seq} {text}")).await;
+    }
+    patiently("the trim", async {
+        while ann.page("lobby", HistoryAnchor::Newest, 1).await.first < MESSAGES - 60 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let (mut next, mut truncated) = (1, 0);
+    while next <= MESSAGES {
+        let frame = slow.frame().await;
+        if let Some(gap) = frame.get("truncated") {
+            let first = gap["first"].as_u64().expect("it says where");
+            assert!(first > next, "{frame}: {next} was expected");
+            (next, truncated) = (first, truncated + 1);
+        } else if let Some(message) = frame.get("message") {
+            assert_eq!(message["seq"], json!(next), "a hole or a repeat");
+            next += 1;
+        }
+    }
+    assert!(truncated >= 1, "it was behind what was trimmed");
 }

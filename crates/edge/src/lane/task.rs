@@ -168,9 +168,9 @@ impl Lane {
                     self.context.shards.send(shard, message).await;
                 }
             }
-            ToShards::Detached { local, room, session: _, why } => {
+            ToShards::Detached { local, room, session, why } => {
                 if let Some(route) = Route::of(local) {
-                    let message = ToShard::Detached(route.session, room, why);
+                    let message = ToShard::Detached(route.session, session, room, why);
                     self.context.shards.send(route.shard, message).await;
                 }
             }

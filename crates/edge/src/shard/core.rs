@@ -81,9 +81,12 @@ impl Core {
                     conn.session.handle_answer(now, AskNo(ask), answer, logs)
                 });
             }
-            ToShard::Detached(key, room, why) => {
-                self.with(key, |conn, logs| conn.session.handle_detached(now, &room, why, logs));
-            }
+            ToShard::Detached(key, session, room, why) => self.with(key, |conn, logs| {
+                // The slab's place may be another session's by now.
+                if conn.known.as_ref().is_some_and(|(known, _)| *known == session) {
+                    conn.session.handle_detached(now, &room, why, logs);
+                }
+            }),
             ToShard::Replaced(key, session, generation) => self.with(key, |conn, logs| {
                 if conn.known == Some((session, generation)) {
                     conn.session.handle_drain(

@@ -61,7 +61,7 @@ pub(crate) enum ToShard {
     Feed(RoomName, Feed),
     Answer(SessionKey, u32, Answer),
     /// A session's attachment did not survive a cut of the link.
-    Detached(SessionKey, RoomName, Unsubscribed),
+    Detached(SessionKey, SessionId, RoomName, Unsubscribed),
     Segment(Segment, Result<Arc<[Arc<Frame>]>, SegmentFault>),
     /// A newer connection of the session is here: this one ends.
     Replaced(SessionKey, SessionId, Generation),

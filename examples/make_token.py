@@ -1,4 +1,4 @@
-"""Makes a token: python3 examples/token.py KEYFILE USER SECONDS ROOMS, such as '{"*": ["read", "publish"]}'."""
+"""Makes a token: python3 examples/make_token.py KEYFILE USER SECONDS ROOMS, such as '{"*": ["read", "publish"]}'."""
 import base64, hashlib, hmac, json, sys, time
 
 
