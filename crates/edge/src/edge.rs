@@ -54,11 +54,11 @@ pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 impl Shared {
     /// A place for a session, or how it is told to come back.
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<Place, End> {
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<Arc<Place>, End> {
         if self.draining.load(Ordering::Acquire) {
             return Err(End::new(EndCode::Restarting));
         }
-        self.admission.admit(address)
+        self.admission.admit(address).map(Arc::new)
     }
 
     pub(crate) fn not_ready(&self) -> Option<String> {

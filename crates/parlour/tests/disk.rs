@@ -92,7 +92,7 @@ async fn a_full_disk_refuses_publishes_for_a_while_and_keeps_serving_readers() {
 #[tokio::test]
 async fn a_write_that_fails_in_the_middle_loses_nothing_and_the_journal_recovers() {
     let dir = tempfile::tempdir().expect("a folder");
-    let server = deaf_to_xfsz(&Start::in_dir(dir.path()));
+    let server = deaf_to_xfsz(&Start::in_dir(dir.path()).set("limits.publish_wait_ms", 1_000));
     let mut ann = Raw::hello(&server, "ann").await;
     let answer = ann.ask(publish("the-first-one", "one")).await;
     assert_eq!(answer["published"]["seq"], 1, "{answer}");

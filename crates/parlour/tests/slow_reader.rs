@@ -12,9 +12,9 @@ use futures_util::stream::SelectAll;
 use parlour_client::{Connection, Event, HistoryAnchor, Options, Reading};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
-use support::Start;
 use support::person::{Door, Person, options, patiently, room};
 use support::raw::{JSON, Raw};
+use support::{PATIENCE, Start};
 
 const READERS: usize = 1_000;
 const MESSAGES: u64 = 300;
@@ -167,7 +167,9 @@ async fn who_is_behind_what_retention_trims_is_told_where_the_log_goes_on() {
     })
     .await;
     let (mut next, mut truncated) = (1, 0);
+    let deadline = Instant::now() + PATIENCE;
     while next <= MESSAGES {
+        assert!(Instant::now() < deadline, "{next} does not come");
         let frame = slow.frame().await;
         if let Some(gap) = frame.get("truncated") {
             let first = gap["first"].as_u64().expect("it says where");

@@ -177,3 +177,89 @@ impl Answered {
         self.standing.contains_key(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::LogId;
+
+    use super::*;
+
+    fn row(seq: Seq) -> IdRow {
+        IdRow {
+            seq,
+            ordinal: seq,
+            at_ms: 0,
+            user: UserId::new("ann").expect("valid"),
+            id: MessageId::new(&format!("message{seq}")).expect("valid"),
+            kind: ContentKind::Post,
+            digest: Digest(seq),
+        }
+    }
+
+    fn key(seq: Seq) -> Key {
+        (row(seq).user, row(seq).id)
+    }
+
+    #[test]
+    fn a_window_grows_at_both_ends_and_shrinks_at_the_old_one() {
+        let mut window = Window::default();
+        assert_eq!(window.low(9), 10);
+        (7..=9).for_each(|seq| window.push(row(seq)));
+        assert!(window.extend((4..=6).map(row).collect(), 9));
+        assert_eq!((window.low(9), window.find(&key(4)).map(|row| row.seq)), (4, Some(4)));
+        window.shrink(2);
+        assert_eq!((window.low(9), window.holds(&key(7)), window.holds(&key(8))), (8, false, true));
+        assert!(!window.extend((4..=6).map(row).collect(), 9), "7 is missing");
+    }
+
+    #[test]
+    fn what_was_redacted_equals_anything() {
+        let mut window = Window::default();
+        window.push(row(1));
+        window.blank(1);
+        window.blank(9);
+        let found = window.at(1).expect("known");
+        assert!(repeats(found.kind, found.digest, Digest(77)));
+        assert!(!repeats(ContentKind::Post, Digest(1), Digest(77)));
+    }
+
+    #[test]
+    fn a_position_says_which_ids_must_be_known() {
+        let log = LogId::new("log").expect("valid");
+        let head = Head {
+            log: log.clone(),
+            first: 5,
+            head: 100_000,
+            ordinal: 0,
+            at_ms: 0,
+            first_ordinal: 0,
+        };
+        let at = |seq| Some(Position { log: log.clone(), seq });
+        for (since, expected) in [
+            (None, Range::From(99_001)),
+            (at(100_000), Range::From(100_001)),
+            (at(100_001), Range::Ahead),
+            (at(34_464), Range::From(34_465)),
+            (at(34_463), Range::Undecidable),
+            (Some(Position::origin()), Range::Undecidable),
+            (Some(Position { log: LogId::new("x").expect("valid"), seq: 1 }), Range::LogChanged),
+        ] {
+            assert_eq!(range(&head, since.as_ref()), expected, "{since:?}");
+        }
+        let short = Head { head: 9, ..head };
+        assert_eq!(range(&short, at(4).as_ref()), Range::From(5));
+        assert_eq!(range(&short, at(3).as_ref()), Range::Undecidable);
+    }
+
+    #[test]
+    fn what_was_answered_without_an_entry_is_remembered_within_a_bound() {
+        let mut answered = Answered::default();
+        let standing = Standing { seq: 1, at_ms: 2, digest: Digest(3) };
+        for seq in 0..=ANSWERED_KEPT as u64 {
+            answered.remember(key(seq), standing);
+            answered.remember(key(seq), standing);
+        }
+        assert!(!answered.holds(&key(0)) && answered.holds(&key(1)));
+        assert_eq!(answered.order.len(), ANSWERED_KEPT);
+    }
+}

@@ -135,3 +135,61 @@ impl Marks {
 pub(crate) fn unread(head: &Head, mark: Mark) -> u64 {
     head.ordinal.saturating_sub(mark.ordinal.max(head.first_ordinal))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(number: usize) -> UserId {
+        UserId::new(&format!("user{number}")).expect("valid")
+    }
+
+    fn mark(seq: u64) -> Mark {
+        Mark { seq, ordinal: seq }
+    }
+
+    #[test]
+    fn a_mark_never_goes_back() {
+        let mut marks = Marks::default();
+        assert!(marks.advance(&user(1), mark(5)));
+        assert!(!marks.advance(&user(1), mark(4)));
+        marks.learn(&user(1), mark(3), 1);
+        assert_eq!(marks.get(&user(1)), Some(mark(5)));
+        marks.learn(&user(1), mark(9), 1);
+        assert_eq!(marks.get(&user(1)), Some(mark(9)));
+    }
+
+    #[test]
+    fn what_the_journal_does_not_hold_yet_is_never_forgotten() {
+        let mut marks = Marks::default();
+        for number in 0..CLEAN_KEPT {
+            marks.learn(&user(number), mark(1), 1);
+        }
+        // One is dirty, one is being written, one was written while an older read was out.
+        marks.advance(&user(CLEAN_KEPT), mark(2));
+        marks.ripen(Now::default(), 1_000);
+        let written = marks.take(Now::default());
+        marks.advance(&user(CLEAN_KEPT + 1), mark(2));
+        marks.learn(&user(CLEAN_KEPT + 2), mark(2), 8);
+        marks.shrink(7);
+        assert_eq!(marks.held.len(), 3);
+        marks.wrote(&written, 8);
+        assert_eq!(marks.get(&user(CLEAN_KEPT)), Some(mark(2)));
+    }
+
+    #[test]
+    fn marks_are_written_together_once_in_the_interval() {
+        let mut marks = Marks::default();
+        let now = Now::default();
+        for (number, expected) in [(1, 1), (2, 0)] {
+            marks.advance(&user(number), mark(2));
+            marks.ripen(now, 1_000);
+            assert_eq!(marks.take(now).len(), expected);
+        }
+        marks.advance(&user(3), mark(2));
+        assert_eq!(marks.timeout(1_000), Some(now.plus_ms(1_000)));
+        marks.ripen(now.plus_ms(1_000), 1_000);
+        assert_eq!(marks.timeout(1_000), None, "from now on they wait for an append");
+        assert_eq!(marks.take(now.plus_ms(1_000)).len(), 2);
+    }
+}

@@ -188,3 +188,72 @@ impl Targets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use model::{Digest, MessageId};
+
+    use super::*;
+
+    fn post(seq: Seq) -> Target {
+        let record = Record {
+            seq,
+            ordinal: seq,
+            slot_pos: 0,
+            at_ms: 0,
+            user: UserId::new("ann").expect("valid"),
+            session: None,
+            id: MessageId::new("message1").expect("valid"),
+            kind: ContentKind::Post,
+            target: 0,
+            key: String::new(),
+            remove: false,
+            digest: Digest::default(),
+            fence: 0,
+            payload: Bytes::new(),
+        };
+        Target::new(&record, Fold::default())
+    }
+
+    fn user(number: usize) -> UserId {
+        UserId::new(&format!("user{number}")).expect("valid")
+    }
+
+    #[test]
+    fn the_cache_keeps_what_is_waited_for_and_what_was_used_last() {
+        let mut targets = Targets::default();
+        (1..=100).for_each(|seq| targets.put(seq, post(seq)));
+        targets.get_mut(2);
+        assert!(targets.is_large());
+        targets.shrink(&BTreeSet::from([1]));
+        assert!(targets.get(1).is_some(), "waited for");
+        assert!(targets.get(2).is_some(), "used last");
+        assert!(targets.get(3).is_none());
+        assert!(!targets.is_large());
+    }
+
+    #[test]
+    fn a_heavy_post_is_let_go_as_soon_as_nobody_waits_for_it() {
+        let mut targets = Targets::default();
+        targets.put(1, post(1));
+        for number in 0..=WEIGHT_KEPT {
+            targets.put_reaction(1, (user(number), "+".to_owned()), None);
+        }
+        targets.shrink(&BTreeSet::from([1]));
+        assert!(targets.get(1).is_some());
+        targets.shrink(&BTreeSet::new());
+        assert!(targets.get(1).is_none() && targets.reaction(1, &(user(1), "+".into())).is_none());
+    }
+
+    #[test]
+    fn reactions_are_counted_and_some_of_the_users_named() {
+        let mut target = post(1);
+        (0..20).for_each(|number| target.react(&user(number), "+"));
+        target.react(&user(1), "-");
+        target.unreact(&user(3), "+");
+        target.unreact(&user(1), "-");
+        let [count] = &target.fold.reactions[..] else { panic!("one key") };
+        assert_eq!((count.count, count.users.len()), (19, REACTION_USERS_LISTED - 1));
+        assert!(!count.users.contains(&user(3)));
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use model::{End, FromServer, Says, limits};
+use model::{End, FromServer, Refusal, RefusalCode, Says, limits};
 use session::log::WireKind;
 use tokio::io::{DuplexStream, WriteHalf};
 use tokio_stream::Stream;
@@ -19,7 +19,7 @@ use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService};
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use wire::codec;
 
 use super::pipe::{self, FrameReader, PIPE_BYTES};
@@ -89,15 +89,20 @@ impl tower::Service<http::Request<Body>> for ChatService {
     }
 }
 
+fn unreadable(why: String) -> Status {
+    codec::refusal_status(&Refusal::because(RefusalCode::TokenInvalid, why))
+}
+
 /// What the metadata says of who is there.
 pub(super) fn shown(metadata: &MetadataMap) -> Result<Shown, Status> {
     let text = |name: &str| {
         metadata
             .get(name)
             .map(|value| {
-                value.to_str().map(str::to_owned).map_err(|_| {
-                    Status::unauthenticated(format!("the metadata `{name}` is not plain text"))
-                })
+                value
+                    .to_str()
+                    .map(str::to_owned)
+                    .map_err(|_| unreadable(format!("the metadata `{name}` is not plain text")))
             })
             .transpose()
     };
@@ -108,7 +113,7 @@ pub(super) fn shown(metadata: &MetadataMap) -> Result<Shown, Status> {
                 .strip_prefix("Bearer ")
                 .or_else(|| value.strip_prefix("bearer "))
                 .ok_or_else(|| {
-                    Status::unauthenticated("the metadata `authorization` must be `Bearer <JWT>`")
+                    unreadable("the metadata `authorization` must be `Bearer <JWT>`".into())
                 })?
                 .to_owned(),
         ),
@@ -127,6 +132,7 @@ async fn connect(
         .and_then(TcpConnectInfo::remote_addr)
         .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer: SocketAddr| peer.ip());
     let place = shared.admit(address).map_err(|end| codec::end_status(&end))?;
+    let held = Arc::clone(&place);
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     shared
         .shards
@@ -142,7 +148,13 @@ async fn connect(
     let (answers, receiver) = tokio::sync::mpsc::channel(ANSWERS_WAITING_MAX);
     tokio::spawn(bring(request.into_inner(), write, answers.clone()));
     tokio::spawn(fetch(FrameReader::new(read), answers));
-    Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    // A client that does not read keeps what waits for it beyond the end of its session, and with it
+    // its place: else it could pile up such streams without a bound.
+    let answers = ReceiverStream::new(receiver).map(move |answer| {
+        let _place = &held;
+        answer
+    });
+    Ok(Response::new(Box::pin(answers)))
 }
 
 /// What the client says, into the pipe, until either side ends.
@@ -161,6 +173,11 @@ async fn bring(
                 if pipe::write_frame(&mut pipe, &frame).await.is_err() {
                     break;
                 }
+            }
+            Some(Err(status)) if status.code() == Code::OutOfRange => {
+                // Larger than the decoder takes; the session says so, as it does of any other fault.
+                let _ = pipe::write_oversized(&mut pipe).await;
+                break;
             }
             Some(Err(status)) => {
                 // The client is told once, by the status; the session ends with its pipe.

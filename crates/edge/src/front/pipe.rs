@@ -27,6 +27,11 @@ pub(crate) async fn write_frame(
     pipe.write_all(frame).await
 }
 
+/// The same for a frame that is larger than any that is allowed, of which nothing was kept.
+pub(crate) async fn write_oversized(pipe: &mut WriteHalf<DuplexStream>) -> io::Result<()> {
+    pipe.write_all(&u32::MAX.to_be_bytes()).await
+}
+
 /// The gRPC side that reads what the session says.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
@@ -84,13 +89,18 @@ pub(crate) struct FrameCutter {
     received: BytesMut,
 }
 
-/// The frame is larger than any that is allowed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Oversized;
+/// What was cut.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    /// The frames that are whole.
+    pub(crate) frames: VecDeque<BytesMut>,
+    /// Whether a frame that is larger than any that is allowed comes behind them.
+    pub(crate) oversize: bool,
+}
 
 impl FrameCutter {
     /// Takes `bytes` in and gives the frames that are whole.
-    pub(crate) fn cut(&mut self, bytes: &[u8]) -> Result<VecDeque<BytesMut>, Oversized> {
+    pub(crate) fn cut(&mut self, bytes: &[u8]) -> Cut {
         self.received.extend_from_slice(bytes);
         let mut frames = VecDeque::new();
         while let Some(frame) = take_frame(&mut self.received) {
@@ -99,10 +109,10 @@ impl FrameCutter {
         if self.received.is_empty() {
             self.received = BytesMut::new();
         }
-        if self.received.len() > limits::HELLO_BYTES_MAX + LENGTH_BYTES {
-            return Err(Oversized);
-        }
-        Ok(frames)
+        let next = self.received.first_chunk::<LENGTH_BYTES>();
+        let oversize =
+            next.is_some_and(|bytes| u32::from_be_bytes(*bytes) as usize > limits::HELLO_BYTES_MAX);
+        Cut { frames, oversize }
     }
 }
 
@@ -150,11 +160,21 @@ mod tests {
             if count == 0 {
                 break;
             }
-            seen.extend(cutter.cut(&chunk[..count]).expect("small"));
+            let cut = cutter.cut(&chunk[..count]);
+            assert!(!cut.oversize);
+            seen.extend(cut.frames);
             if seen.len() == 3 {
                 break;
             }
         }
         assert_eq!(seen, frames);
+    }
+
+    #[test]
+    fn a_frame_that_is_too_large_is_told_behind_those_before_it() {
+        let mut cutter = FrameCutter::default();
+        let cut = cutter.cut(&[0, 0, 0, 1, 7, 0xFF, 0xFF, 0xFF, 0xFF]);
+        assert_eq!(cut.frames, [&[7][..]]);
+        assert!(cut.oversize);
     }
 }

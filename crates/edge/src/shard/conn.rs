@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::BytesMut;
-use model::{Encoding, Generation, SessionId, limits};
+use model::{Encoding, Generation, SessionId};
 use session::log::WireKind;
 use session::server::{ReadFault, Session};
 use wire::ws::{Decoder, Event, WsError};
@@ -13,7 +13,7 @@ use wire::ws::{Decoder, Event, WsError};
 use super::ready::Bell;
 use super::{Shown, Socket};
 use crate::front::admission::Place;
-use crate::front::pipe::{FrameCutter, LENGTH_BYTES};
+use crate::front::pipe::{Cut, FrameCutter};
 
 /// A connection; lives in its shard's slab.
 pub(super) struct Conn {
@@ -29,10 +29,12 @@ pub(super) struct Conn {
     /// The earliest timer that stands for it.
     pub(super) armed_us: Option<u64>,
     pub(super) farewell: Option<Box<Farewell>>,
+    /// Reading stopped because too much waits to be written; goes on once that is gone.
+    pub(super) is_unread: bool,
     /// The client has said its last word and is heard out.
     pub(super) is_last_word_said: bool,
     /// Given back when the connection is gone.
-    pub(super) _place: Place,
+    pub(super) _place: Arc<Place>,
 }
 
 /// A connection whose session is over: the close frame goes out, then what still comes is read and
@@ -93,19 +95,21 @@ impl Input {
                     }
                 }
             }
-            Input::Pipe(cutter) => match cutter.cut(bytes) {
-                Ok(frames) => frames.iter().for_each(|frame: &BytesMut| {
+            Input::Pipe(cutter) => {
+                let Cut { frames, oversize } = cutter.cut(bytes);
+                frames.iter().for_each(|frame: &BytesMut| {
                     if frame.len() > bytes_max {
                         on(Read::Fault(oversized(frame.len(), bytes_max)));
                     } else {
                         on(Read::Frame(frame));
                     }
-                }),
-                Err(_) => on(Read::Fault(oversized(
-                    limits::HELLO_BYTES_MAX + LENGTH_BYTES,
-                    limits::HELLO_BYTES_MAX,
-                ))),
-            },
+                });
+                if oversize {
+                    on(Read::Fault(ReadFault::TooLarge(format!(
+                        "the frame is too large; {bytes_max} bytes are allowed"
+                    ))));
+                }
+            }
         }
     }
 }

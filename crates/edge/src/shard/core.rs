@@ -38,6 +38,8 @@ pub(super) struct Core {
     /// What a lane must be told and had no room for. Bounded by rooms and sessions: each is told
     /// of a watch or a detach once.
     unsent: VecDeque<ToLane>,
+    /// Told to everybody already, and to whoever was let in just before.
+    drained: Option<Drain>,
     pub(super) seed: Seed,
     pub(super) now: Now,
 }
@@ -58,6 +60,7 @@ impl Core {
             timers: Timers::default(),
             scratch: vec![0; SCRATCH_BYTES],
             unsent: VecDeque::new(),
+            drained: None,
             seed: context.seed,
             now,
         }
@@ -96,7 +99,10 @@ impl Core {
                     );
                 }
             }),
-            ToShard::Drain(drain) => self.drain(&drain),
+            ToShard::Drain(drain) => {
+                self.drain(&drain);
+                self.drained = Some(drain);
+            }
         }
     }
 
@@ -127,6 +133,7 @@ impl Core {
             known: None,
             armed_us: None,
             farewell: None,
+            is_unread: false,
             is_last_word_said: false,
             _place: newcomer.place,
         };
@@ -136,6 +143,9 @@ impl Core {
             self.received(index, &mut received);
         }
         self.serve(index);
+        if let Some(drain) = self.drained.clone() {
+            self.drain_one(index, &drain);
+        }
     }
 
     /// Changes one session, then does what it wants done.
@@ -147,16 +157,19 @@ impl Core {
     }
 
     fn drain(&mut self, drain: &Drain) {
-        let Drain::End { end, spread_ms } = drain;
-        let now = self.now;
         for index in 0..self.conns.len() as u32 {
-            let later = self.seed.below(*spread_ms);
-            let mut end = end.clone();
-            end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
-            self.with(SessionKey(index), |conn, logs| {
-                conn.session.handle_drain(now, server::Drain::End(end), logs);
-            });
+            self.drain_one(index, drain);
         }
+    }
+
+    fn drain_one(&mut self, index: u32, drain: &Drain) {
+        let Drain::End { end, spread_ms } = drain;
+        let (now, later) = (self.now, self.seed.below(*spread_ms));
+        let mut end = end.clone();
+        end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
+        self.with(SessionKey(index), |conn, logs| {
+            conn.session.handle_drain(now, server::Drain::End(end), logs);
+        });
     }
 
     /// Sees to sessions whose sockets rang; answers whether more did.

@@ -24,7 +24,8 @@ impl Core {
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
             return;
         };
-        let shown = conn.shown.as_deref().filter(|_| token.is_none() && name.is_none());
+        // A token in the metadata is good beside a name in hello: where it is wanted, it decides.
+        let shown = conn.shown.as_deref().filter(|_| token.is_none());
         let credentials = Credentials {
             token: token.as_deref().or_else(|| shown?.token.as_deref()),
             name: name.as_deref().or_else(|| shown?.name.as_deref()),

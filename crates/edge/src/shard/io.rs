@@ -26,10 +26,11 @@ impl Core {
             let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
                 break;
             };
-            if conn.farewell.is_some()
-                || conn.is_last_word_said
-                || !conn.session.wants_read(&self.logs)
-            {
+            if conn.farewell.is_some() || conn.is_last_word_said {
+                break;
+            }
+            conn.is_unread = !conn.session.wants_read(&self.logs);
+            if conn.is_unread {
                 break;
             }
             if turn == READS_PER_TURN {
@@ -103,6 +104,19 @@ impl Core {
 
     /// Writes what there is; answers whether that made the session want something done.
     pub(super) fn write(&mut self, index: u32) -> bool {
+        let has_action = self.write_turn(index);
+        // A socket that was left unread has no waker of its own: what waits in it would wait for ever.
+        if let Some(Some(conn)) = self.conns.get_mut(index as usize)
+            && conn.is_unread
+            && conn.session.wants_read(&self.logs)
+        {
+            conn.is_unread = false;
+            conn.waker.wake_by_ref();
+        }
+        has_action
+    }
+
+    fn write_turn(&mut self, index: u32) -> bool {
         let now = self.now;
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
             return false;

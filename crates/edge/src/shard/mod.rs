@@ -47,7 +47,8 @@ pub(crate) struct Shown {
 pub(crate) struct Newcomer {
     pub(crate) socket: Parked,
     pub(crate) wire: WireKind,
-    pub(crate) place: Place,
+    /// Shared with whoever outlives the session, such as a gRPC stream that is not read.
+    pub(crate) place: Arc<Place>,
     /// Bytes that came behind the handshake.
     pub(crate) received: Vec<u8>,
     /// Credentials in gRPC metadata.

@@ -431,14 +431,11 @@ impl Logs {
         let (from, question) = self.shelf.ask(key, number);
         let name = self.room(key).name.clone();
         let log = self.room(key).log().clone();
+        let mut segment = Segment { room: name, log, number, from, question };
+        // What is known to be trimmed would be answered by just that, again and again.
+        segment.from = from.max(self.room(key).first()).min(segment.last());
         self.counters.fetches += 1;
-        self.requests.push_back(Request::Fetch(Segment {
-            room: name,
-            log,
-            number,
-            from,
-            question,
-        }));
+        self.requests.push_back(Request::Fetch(segment));
     }
 
     /// Everybody in the room looks.
