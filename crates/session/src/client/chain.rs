@@ -119,12 +119,22 @@ impl Chain {
         Some(publish)
     }
 
-    /// It stands in the log. Answers what was waited for, if it was.
-    pub(super) fn acknowledge(&mut self, id: &MessageId) -> Option<Unacknowledged> {
+    /// It is done. A `duplicate` may stand nowhere in the log under its own id (a reaction that changes
+    /// nothing writes no entry), so that a later owner would look for it in vain: whoever came after it
+    /// comes after what it came after. Answers what was waited for, if it was.
+    pub(super) fn acknowledge(
+        &mut self,
+        id: &MessageId,
+        duplicate: bool,
+    ) -> Option<Unacknowledged> {
         let at = self.items.iter().position(|item| item.id == *id)?;
         self.refusals = 0;
         self.unanswered_heartbeats = 0;
-        self.remove(at)
+        let item = self.remove(at)?;
+        if duplicate {
+            self.inherit(at, &item);
+        }
+        Some(item)
     }
 
     /// A heartbeat of the server. Answers how many came in a row while a publish was out that is not

@@ -111,7 +111,7 @@ impl Client {
         if !log.is_none() {
             room.learn(Position { log: log.clone(), seq });
         }
-        let Some(item) = room.chain.acknowledge(id) else {
+        let Some(item) = room.chain.acknowledge(id, duplicate) else {
             return;
         };
         // The own message came first: its answer is not waited for any more.
