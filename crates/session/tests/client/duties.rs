@@ -255,6 +255,25 @@ fn after_a_final_refusal_the_successor_inherits_its_predecessor() {
     assert_eq!((&not.id, not.may_have_been_sent), (&ids[1], false));
 }
 
+/// A reaction that changes nothing is answered with the standing one's entry and has none of its own: a
+/// later owner that was asked for it would answer `predecessor_missing`, at once and for ever.
+#[test]
+fn whoever_comes_after_a_duplicate_comes_after_what_that_came_after() {
+    let mut play = Play::reading();
+    let ids = [play.publish(), play.publish(), play.publish()];
+    let sent = play.publishes();
+    assert_eq!(sent[2].1.after.as_ref(), Some(&ids[1]));
+    let (log, at_ms) = (log(), 1);
+    play.hears(sent[1].0, Says::Published { room: room(), log, seq: 3, at_ms, duplicate: true });
+    play.client.handle_closed(play.now, Some(1006));
+    play.wait();
+    play.connect();
+    play.subscribed(10, Catchup::Resumed { missed: 0 });
+    let again = play.publishes();
+    let last = again.iter().find(|(_, publish)| publish.id.as_ref() == Some(&ids[2]));
+    assert_eq!(last.and_then(|(_, publish)| publish.after.clone()), Some(ids[0].clone()));
+}
+
 #[test]
 fn undecidable_is_final_and_told_as_may_have_been_sent() {
     let mut play = Play::reading();
