@@ -63,7 +63,7 @@ impl Core {
         let Some(Some(conn)) = self.conns.get(index as usize) else {
             return;
         };
-        if conn.is_last_word_said && conn.farewell.is_none() && !conn.session.is_busy() {
+        if conn.is_last_word_said && conn.farewell.is_none() && !conn.session.is_busy(&self.logs) {
             self.close(index);
         }
     }

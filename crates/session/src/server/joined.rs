@@ -125,6 +125,11 @@ impl Rooms {
         self.slots.iter().flatten().count()
     }
 
+    /// Whether a room has something that was not sent.
+    pub(super) fn are_behind(&self, logs: &Logs) -> bool {
+        self.slots.iter().flatten().any(|joined| joined.is_behind(logs))
+    }
+
     pub(super) fn slots(&self) -> impl Iterator<Item = u16> + use<> {
         0..self.slots.len() as u16
     }

@@ -16,14 +16,15 @@ impl Session {
         }
     }
 
-    /// Whether something asked for is still to be answered, or something to be written: a client that
-    /// has said all it will say is heard out.
+    /// Whether something asked for is still to be answered, or something to be written, what a resume
+    /// has missed among it: a client that has said all it will say is heard out.
     #[must_use]
-    pub fn is_busy(&self) -> bool {
+    pub fn is_busy(&self, logs: &Logs) -> bool {
         self.phase == Phase::Greeting
             || self.work.is_some()
             || self.out.is_some()
             || self.rooms.ready_count() > 0
+            || self.rooms.are_behind(logs)
     }
 
     /// The owner did not take the session in again after the link was cut.
