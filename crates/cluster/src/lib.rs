@@ -23,4 +23,4 @@ pub use hash::{SLOT_HASH, SLOTS_DEFAULT, SLOTS_MAX, slot_of};
 pub use placement::{Candidate, LOAD_SLACK_PERCENT, place, rank};
 pub use registry::{Registry, RegistryError, RegistryFuture, Swap};
 pub use slot::{DropReason, Order, Reply, Slot, Step};
-pub use view::{Node, SlotRecord, View};
+pub use view::{Front, Load, Node, Role, SlotRecord, Transport, View};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use model::{Epoch, SlotNo};
 
-use crate::{SlotRecord, View};
+use crate::{Node, SlotRecord, View};
 
 /// What a registry's calls return.
 pub type RegistryFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -52,4 +52,11 @@ pub trait Registry: Send + Sync {
         expected: u64,
         epoch: Epoch,
     ) -> RegistryFuture<'_, Result<Swap, RegistryError>>;
+
+    /// Replaces what this node says of itself (its load, that it drains). Kept and said again by the
+    /// registry's client whenever the node has to be registered anew.
+    fn announce(&self, node: Node) -> RegistryFuture<'_, Result<(), RegistryError>>;
+
+    /// Takes this node off the list, on purpose: it cannot swap any more.
+    fn leave(&self) -> RegistryFuture<'_, Result<(), RegistryError>>;
 }

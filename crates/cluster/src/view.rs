@@ -9,17 +9,90 @@ use model::{Epoch, NodeId, RoomName, SlotNo};
 
 use crate::slot_of;
 
-/// A room server, as it announces itself.
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It owns rooms, and answers native clients for any room.
+    Room,
+    /// It holds clients' sockets and owns nothing.
+    Edge,
+}
+
+/// How clients may speak to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// WebSocket.
+    WebSocket,
+    /// gRPC.
+    Grpc,
+}
+
+impl Transport {
+    /// Its name in the gateway's answers and in the registry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::WebSocket => "websocket",
+            Transport::Grpc => "grpc",
+        }
+    }
+}
+
+/// Where clients reach a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Front {
+    /// How.
+    pub transport: Transport,
+    /// Such as `ws://10.0.0.7:8080/v1/ws` or `http://10.0.0.7:9090`.
+    pub url: String,
+}
+
+/// How busy a node says that it is; a hint, some seconds old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Sessions that it holds.
+    pub sessions: u32,
+    /// Sessions that it would hold at most.
+    pub sessions_max: u32,
+}
+
+/// A process of the cluster, as it announces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Its id: one process.
     pub id: NodeId,
-    /// Where its link service listens; empty when it can be reached in this process only.
-    pub endpoint: String,
+    /// What it does.
+    pub role: Role,
+    /// `host:port` of its internal listener (link, peers); empty when it can be reached in this
+    /// process only.
+    pub link: String,
+    /// Where clients reach it, as they must dial it.
+    pub fronts: Vec<Front>,
     /// Its share of the slots relative to others'; 0 takes none.
     pub weight: u32,
-    /// Whether it is leaving on purpose: it gets no new slots.
+    /// How busy it is.
+    pub load: Load,
+    /// The program's version.
+    pub version: String,
+    /// Whether it is leaving on purpose: it gets no new slots and no new sessions.
     pub draining: bool,
+}
+
+impl Node {
+    /// A room server of weight 1 that only this process reaches.
+    #[must_use]
+    pub fn in_process(id: NodeId) -> Node {
+        Node {
+            id,
+            role: Role::Room,
+            link: String::new(),
+            fronts: Vec::new(),
+            weight: 1,
+            load: Load::default(),
+            version: String::new(),
+            draining: false,
+        }
+    }
 }
 
 /// What the registry holds of a slot.
@@ -38,7 +111,7 @@ pub struct SlotRecord {
 pub struct View {
     /// Grows with each change that this process saw; no other meaning.
     pub version: u64,
-    /// The room servers that are thought to live.
+    /// The nodes that are thought to live.
     pub nodes: BTreeMap<NodeId, Node>,
     /// One entry per slot; `None` for a slot that nobody has owned yet.
     pub slots: Vec<Option<SlotRecord>>,
@@ -61,6 +134,11 @@ impl View {
     #[must_use]
     pub fn slot(&self, slot: SlotNo) -> Option<&SlotRecord> {
         self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// The room servers among the nodes.
+    pub fn room_servers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.role == Role::Room)
     }
 
     /// Where to look for `room`: its slot, and the node that should own it, if that node lives.
@@ -87,7 +165,7 @@ mod tests {
             Some(SlotRecord { owner: owner.clone(), epoch: 1, revision: 1 });
         assert_eq!(view.route(&room).1, None, "its owner is not alive");
 
-        let node = Node { id: owner.clone(), endpoint: String::new(), weight: 1, draining: false };
+        let node = Node::in_process(owner.clone());
         view.nodes.insert(owner, node.clone());
         assert_eq!(view.route(&room), (slot, Some(&node)));
     }

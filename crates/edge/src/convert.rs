@@ -35,6 +35,10 @@ pub(crate) fn from_owner(frame: pb::OwnerFrame) -> Result<FromOwner, Unreadable>
         Some(FromFrame::Answer(answer)) => {
             codec::decode_answer(answer).map(|(id, answer)| FromOwner::Answer { id, answer })
         }
+        Some(FromFrame::Moved(moved)) => {
+            let (slot, epoch, owner) = codec::decode_moved(&moved)?;
+            Ok(FromOwner::Moved { slot, epoch, owner })
+        }
         Some(fed) => Ok(match codec::decode_fed(fed)? {
             Some((room, fed)) => FromOwner::Fed { room, fed },
             None => FromOwner::Heartbeat,

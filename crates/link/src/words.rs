@@ -1,6 +1,6 @@
 //! What the two halves say to each other, and what the edge's half says to the shards.
 
-use model::{Answer, Ask, Fed, NodeId, RoomName, SessionId, Unsubscribed};
+use model::{Answer, Ask, Epoch, Fed, NodeId, RoomName, SessionId, SlotNo, Unsubscribed};
 
 /// Where an answer goes on this edge; chosen and understood by the shell alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +103,16 @@ pub enum FromOwner {
         room: RoomName,
         /// The news.
         fed: Fed,
+    },
+    /// The rooms of this slot are another node's: what was not answered here is to be asked there.
+    /// Comes after a handoff to everybody who watches or asks, and to whoever asks the wrong node.
+    Moved {
+        /// The slot.
+        slot: SlotNo,
+        /// The owner's epoch; whoever knows a greater one is not moved.
+        epoch: Epoch,
+        /// The owner.
+        owner: NodeId,
     },
     /// A sign of life.
     Heartbeat,

@@ -124,10 +124,8 @@ impl App {
         let mut seed = Seed::new(identity::random());
         let node_id = NodeId::new("local").map_err(|error| error.to_string())?;
         let limits = Arc::new(settings.limits.clone());
-        let registry = Arc::new(InProcess::new(
-            Node { id: node_id.clone(), endpoint: String::new(), weight: 1, draining: false },
-            cluster::SLOTS_DEFAULT,
-        ));
+        let registry =
+            Arc::new(InProcess::new(Node::in_process(node_id.clone()), cluster::SLOTS_DEFAULT));
         let config = room_server::Config {
             limits: Arc::clone(&limits),
             retention: settings.retention.iter().map(rule).collect(),

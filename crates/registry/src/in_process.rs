@@ -28,11 +28,6 @@ impl InProcess {
         InProcess::register(Arc::clone(&self.view), node)
     }
 
-    /// Takes this node off the list: it cannot swap any more.
-    pub fn leave(&self) {
-        change(&self.view, |view| _ = view.nodes.remove(&self.me));
-    }
-
     fn register(view: Arc<watch::Sender<Arc<View>>>, me: Node) -> InProcess {
         let id = me.id.clone();
         change(&view, |view| _ = view.nodes.insert(me.id.clone(), me));
@@ -93,6 +88,16 @@ impl Registry for InProcess {
     ) -> RegistryFuture<'_, Result<Swap, RegistryError>> {
         Box::pin(std::future::ready(self.swap_now(slot, expected, epoch)))
     }
+
+    fn announce(&self, node: Node) -> RegistryFuture<'_, Result<(), RegistryError>> {
+        change(&self.view, |view| _ = view.nodes.insert(self.me.clone(), node));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn leave(&self) -> RegistryFuture<'_, Result<(), RegistryError>> {
+        change(&self.view, |view| _ = view.nodes.remove(&self.me));
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 #[cfg(test)]
@@ -100,8 +105,7 @@ mod tests {
     use super::*;
 
     fn node(id: &str) -> Node {
-        let id = NodeId::new(id).expect("valid");
-        Node { id, endpoint: String::new(), weight: 1, draining: false }
+        Node::in_process(NodeId::new(id).expect("valid"))
     }
 
     #[tokio::test]
@@ -120,7 +124,7 @@ mod tests {
     async fn a_node_that_left_cannot_swap_and_a_missing_slot_is_an_error() {
         let one = InProcess::new(node("n1"), 4);
         assert!(one.swap(4, 0, 1).await.is_err());
-        one.leave();
+        one.leave().await.expect("reachable");
         assert!(one.swap(0, 0, 1).await.is_err());
         assert_eq!(one.view().slot(0), None);
     }

@@ -208,7 +208,7 @@ async fn a_slot_of_a_node_that_lives_is_left_to_it_and_taken_over_when_it_has_le
         matches!(&refused, Answer::Refused(no) if no.code == RefusalCode::Unavailable),
         "{refused:?}"
     );
-    one.registry.leave();
+    cluster::Registry::leave(&one.registry).await.expect("reachable");
     assert_eq!(edge.published(&room, "second-one", "2").await, 2);
     let mut old = one.edge("e3").await;
     let refused = old.publish(&room, "third-one", "3").await;

@@ -234,7 +234,8 @@ impl Near {
             StreamEvent::Frame(frame) => {
                 self.stream.heard(now);
                 match frame {
-                    FromOwner::Heartbeat => {}
+                    // The lane, which knows the other owners, acts on a move.
+                    FromOwner::Heartbeat | FromOwner::Moved { .. } => {}
                     FromOwner::Answer { id, answer } => self.owner_answered(id, answer),
                     FromOwner::Fed { room, fed } => self.owner_fed(room, fed),
                 }

@@ -3,7 +3,7 @@
 use link::{FromOwner, ToOwner};
 use model::{Fed, NodeId, RoomName};
 use tonic::Status;
-use wire::codec::link::{decode_ask, encode_answer, encode_fed};
+use wire::codec::link::{decode_ask, encode_answer, encode_fed, encode_moved};
 use wire::link::edge_frame::Frame as EdgeSays;
 use wire::link::owner_frame::Frame as OwnerSays;
 use wire::link::{EdgeFrame, Heartbeat, OwnerFrame};
@@ -41,6 +41,9 @@ pub(crate) fn from_owner(frame: FromOwner, mut out: impl FnMut(OwnerFrame)) {
     let says = |says| OwnerFrame { frame: Some(says) };
     match frame {
         FromOwner::Heartbeat => out(says(OwnerSays::Heartbeat(Heartbeat {}))),
+        FromOwner::Moved { slot, epoch, owner } => {
+            out(says(OwnerSays::Moved(encode_moved(slot, epoch, &owner))));
+        }
         FromOwner::Answer { id, answer } => {
             out(says(OwnerSays::Answer(encode_answer(id, &answer))))
         }

@@ -105,7 +105,7 @@ impl Conversation {
                 let watch = watch_of(&fed);
                 self.far.handle_fed(room, watch, fed)
             }
-            FromOwner::Heartbeat => Some(FromOwner::Heartbeat),
+            frame @ (FromOwner::Heartbeat | FromOwner::Moved { .. }) => Some(frame),
         };
         if let Some(frame) = wanted {
             convert::from_owner(frame, |frame| self.ready.push_back(frame));

@@ -36,8 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub const WALL_MS: u64 = 1_760_000_000_000;
 
 pub fn node(id: &str) -> Node {
-    let id = NodeId::new(id).expect("valid");
-    Node { id, endpoint: String::new(), weight: 1, draining: false }
+    Node::in_process(NodeId::new(id).expect("valid"))
 }
 
 pub fn config(id: &str) -> Config {

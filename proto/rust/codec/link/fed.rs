@@ -20,7 +20,7 @@ pub fn encode_fed(room: &RoomName, fed: &Fed) -> pb::OwnerFrame {
 /// [`Unreadable`] if a name in it is none, or it lacks what it is about.
 pub fn decode_fed(frame: Frame) -> Result<Option<(RoomName, Fed)>, Unreadable> {
     let (room, fed) = match frame {
-        Frame::Answer(_) | Frame::Heartbeat(_) => return Ok(None),
+        Frame::Answer(_) | Frame::Heartbeat(_) | Frame::Moved(_) => return Ok(None),
         Frame::Watching(it) => watching(it)?,
         Frame::Entries(it) => {
             let entries = decode_entries(it.entries)?;

@@ -10,7 +10,7 @@ mod answer;
 mod ask;
 mod fed;
 
-use model::{ContentKind, Entry, FoldedPost, Page};
+use model::{ContentKind, Entry, Epoch, FoldedPost, NodeId, Page, SlotNo};
 
 use crate::codec::{Unreadable, words};
 use crate::link as pb;
@@ -41,6 +41,21 @@ pub fn decode_entries(entries: Vec<pb::Entry>) -> Result<Vec<Entry>, Unreadable>
         Ok(Entry { seq: entry.seq, ordinal: entry.ordinal, kind, payload: entry.payload })
     };
     entries.into_iter().map(one).collect()
+}
+
+/// Where a slot went.
+#[must_use]
+pub fn encode_moved(slot: SlotNo, epoch: Epoch, owner: &NodeId) -> pb::Moved {
+    pb::Moved { slot, epoch, node: owner.as_str().to_owned() }
+}
+
+/// The same, read.
+///
+/// # Errors
+/// [`Unreadable`] if the owner's name is none.
+pub fn decode_moved(moved: &pb::Moved) -> Result<(SlotNo, Epoch, NodeId), Unreadable> {
+    let owner = NodeId::new(&moved.node).map_err(words::named)?;
+    Ok((moved.slot, moved.epoch, owner))
 }
 
 fn kind(number: u32) -> Result<ContentKind, Unreadable> {
