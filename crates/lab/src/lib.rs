@@ -11,13 +11,17 @@
 //!
 //! Look elsewhere for: what was lost or not (`bench`), and for the processes themselves (`parlour`).
 
+mod cluster;
 mod etcd;
+mod node;
 mod port;
 mod postgres;
 mod process;
 mod proxy;
 
+pub use cluster::{Cluster, Plan};
 pub use etcd::Etcd;
+pub use node::{Kind, Node, Wires};
 pub use port::free_port;
 pub use postgres::{Postgres, Server as PostgresServer};
 pub use process::{Fault, Process, Signal, find_program};

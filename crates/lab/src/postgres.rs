@@ -44,7 +44,8 @@ impl Programs {
             .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
             .unwrap_or_default();
         folders.sort();
-        let initdb = folders.iter().rev().map(|folder| folder.join("initdb")).find(|it| it.is_file());
+        let initdb =
+            folders.iter().rev().map(|folder| folder.join("initdb")).find(|it| it.is_file());
         let initdb = match initdb {
             Some(initdb) => initdb,
             None => find_program("initdb", &[], "postgresql")?,
@@ -74,8 +75,7 @@ impl Postgres {
     pub async fn start(folder: &Path, standby: bool) -> Result<Postgres, Fault> {
         let programs = Programs::find()?;
         let primary = Server { process: None, data: folder.join("primary"), port: free_port()? };
-        let mut postgres =
-            Postgres { programs, folder: folder.to_owned(), servers: vec![primary] };
+        let mut postgres = Postgres { programs, folder: folder.to_owned(), servers: vec![primary] };
         postgres.make_folder(0).await?;
         let mut init = postgres.programs.command("initdb")?;
         init.args(["--username", "parlour", "--auth", "trust", "--encoding", "UTF8", "--no-sync"])
@@ -138,7 +138,14 @@ impl Postgres {
     pub async fn sql(&self, index: usize, database: &str, sql: &str) -> Result<String, Fault> {
         let mut command = self.programs.command("psql")?;
         command
-            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--username", "parlour"])
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--username",
+                "parlour",
+            ])
             .args(["--host", "127.0.0.1", "--port", &self.servers[index].port.to_string()])
             .args(["--dbname", database, "--command", sql]);
         run(&mut command).await
@@ -150,11 +157,18 @@ impl Postgres {
         self.servers.push(standby);
         self.make_folder(1).await?;
         let mut copy = self.programs.command("pg_basebackup")?;
-        copy.args(["--username", "parlour", "--host", "127.0.0.1", "--no-sync", "--checkpoint=fast"])
-            .args(["--port", &self.servers[0].port.to_string(), "--wal-method=stream"])
-            .arg("--write-recovery-conf")
-            .arg("--pgdata")
-            .arg(&self.servers[1].data);
+        copy.args([
+            "--username",
+            "parlour",
+            "--host",
+            "127.0.0.1",
+            "--no-sync",
+            "--checkpoint=fast",
+        ])
+        .args(["--port", &self.servers[0].port.to_string(), "--wal-method=stream"])
+        .arg("--write-recovery-conf")
+        .arg("--pgdata")
+        .arg(&self.servers[1].data);
         run(&mut copy).await?;
         let from = format!(
             "\nprimary_conninfo = 'host=127.0.0.1 port={} user=parlour application_name={STANDBY}'\n\

@@ -46,9 +46,14 @@ impl std::error::Error for Fault {}
 pub fn find_program(name: &str, folders: &[PathBuf], package: &str) -> Result<PathBuf, Fault> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
-    on_path.iter().chain(folders.iter().rev()).map(|folder| folder.join(name)).find(|it| it.is_file()).ok_or_else(
-        || Fault::new(format!("{name} is not installed; on Debian it is in the package {package}")),
-    )
+    on_path
+        .iter()
+        .chain(folders.iter().rev())
+        .map(|folder| folder.join(name))
+        .find(|it| it.is_file())
+        .ok_or_else(|| {
+            Fault::new(format!("{name} is not installed; on Debian it is in the package {package}"))
+        })
 }
 
 /// A running process. It is killed when this is dropped, and when the process that started it ends.
@@ -68,7 +73,8 @@ impl Process {
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Result<Process, Fault> {
         let log = folder.join(format!("{name}.log"));
         let open = || OpenOptions::new().create(true).append(true).open(&log);
-        let fault = |error: std::io::Error| Fault::new(format!("{name} cannot be started: {error}"));
+        let fault =
+            |error: std::io::Error| Fault::new(format!("{name} cannot be started: {error}"));
         let out = open().map_err(fault)?;
         let error = open().map_err(fault)?;
         let child = command
@@ -134,7 +140,8 @@ impl Process {
         loop {
             // Whether it runs is looked at first: what it said before it ended is read below.
             let running = self.is_running();
-            if let Some(line) = read_from(&self.log, from).lines().find(|line| line.contains(text)) {
+            if let Some(line) = read_from(&self.log, from).lines().find(|line| line.contains(text))
+            {
                 return Ok(line.to_owned());
             }
             if !running {
