@@ -1,10 +1,11 @@
 //! What an edge is told when it is built.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cluster::Registry;
+use cluster::{Node, Registry};
 use model::{Limits, NodeId};
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::identity::Door;
 
@@ -58,8 +59,37 @@ const LANES_MAX: usize = 64;
 pub struct Owners {
     /// Who owns what.
     pub registry: Arc<dyn Registry>,
-    /// A channel to a node; asked again after the old one broke.
-    pub dial: Arc<dyn Fn(&NodeId) -> Channel + Send + Sync>,
+    /// A channel to a room server of the registry, at its internal listener ([`Node::link`]). Asked for
+    /// each stream and each connection for segments, and again after one broke; a channel that is not
+    /// in-process wants [`link_settings`].
+    pub dial: Arc<dyn Fn(&Node) -> Channel + Send + Sync>,
+}
+
+/// Bytes of one stream of the link that may be in flight, each way: what a busy room server says in
+/// some ten milliseconds.
+pub const LINK_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Bytes of one connection: far more than its few streams take, so that a slow one does not stop the
+/// others. hyper's own default is that of one stream.
+pub const LINK_CONNECTION_WINDOW_BYTES: u32 = 16 * LINK_STREAM_WINDOW_BYTES;
+/// A node that does not take a connection within this is dead or cut off: half of what a silent one may
+/// take on a stream.
+pub const LINK_CONNECT_WITHIN: Duration = Duration::from_millis(300);
+/// A call on a connection without a lane's stream, which has heartbeats of its own, is given up within
+/// twice this when the node is dead. Idle connections are left alone.
+const LINK_KEEPALIVE: Duration = Duration::from_secs(1);
+
+const _: () = assert!(LINK_CONNECT_WITHIN.as_millis() < link::SILENCE_MS as u128);
+
+/// How every connection of the link is set, whatever it is made of.
+#[must_use]
+pub fn link_settings(endpoint: Endpoint) -> Endpoint {
+    endpoint
+        .connect_timeout(LINK_CONNECT_WITHIN)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(LINK_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(LINK_CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(LINK_KEEPALIVE)
+        .keep_alive_timeout(LINK_KEEPALIVE)
 }
 
 impl std::fmt::Debug for Owners {

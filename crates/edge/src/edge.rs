@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use link::NearConfig;
-use model::{End, EndCode, Limits, NodeId, Seed};
+use link::LaneConfig;
+use model::{End, EndCode, Limits, Seed};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -114,7 +114,6 @@ impl Edge {
     /// When a thread cannot be started.
     pub fn start(
         config: Config,
-        owner: NodeId,
         owners: Owners,
         listeners: Listeners,
         readiness: Readiness,
@@ -136,10 +135,10 @@ impl Edge {
             draining: AtomicBool::new(false),
             readiness,
         });
-        let near =
-            NearConfig { edge: config.node, lane: 0, owner, ask_wait_ms: limits.publish_wait_ms };
-        let lane_context = LaneContext { clock, owners, shards };
-        lane_inboxes.start(&near, &lane_context, &mut seed, clock.now());
+        let lane =
+            LaneConfig { edge: config.node.clone(), lane: 0, ask_wait_ms: limits.publish_wait_ms };
+        let lane_context = LaneContext::new(config.node, clock, owners, shards);
+        lane_inboxes.start(&lane, &lane_context, &mut seed, clock.now());
         let threads = shard_inboxes
             .into_iter()
             .enumerate()

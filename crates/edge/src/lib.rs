@@ -22,7 +22,10 @@ mod lane;
 mod shard;
 
 pub use clock::Clock;
-pub use config::{Config, Owners};
+pub use config::{
+    Config, LINK_CONNECT_WITHIN, LINK_CONNECTION_WINDOW_BYTES, LINK_STREAM_WINDOW_BYTES, Owners,
+    link_settings,
+};
 pub use edge::{Edge, Listeners, Readiness};
 pub use frames::EdgeFrames;
 pub use identity::{Credentials, Door, Secret, Unverified, Verified};

@@ -144,6 +144,16 @@ pub enum StreamOp {
     Close,
 }
 
+/// A room server that this edge finds dead or silent: the others shall know, as two observers make a
+/// takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Whom.
+    pub node: NodeId,
+    /// Milliseconds since it was last heard.
+    pub silent_ms: u64,
+}
+
 /// What shall be told to shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToShards {

@@ -173,7 +173,8 @@ impl World {
         let config = NearConfig {
             edge: NodeId::new("e1").expect("valid"),
             lane: 0,
-            owner: NodeId::new("n1").expect("valid"),
+            owner: Some(NodeId::new("n1").expect("valid")),
+            slots: 16,
             ask_wait_ms: 3_600_000,
         };
         let now = Now { mono_us: 1, wall_ms: 1 };

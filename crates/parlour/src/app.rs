@@ -140,9 +140,9 @@ impl App {
             seed.next_u64(),
         );
         let channel = link::in_process(room_server.link_service());
-        let owners = Owners { registry, dial: Arc::new(move |_: &NodeId| channel.clone()) };
+        let owners = Owners { registry, dial: Arc::new(move |_: &Node| channel.clone()) };
         let config = edge::Config {
-            node: node_id.clone(),
+            node: node_id,
             limits,
             shards: settings.shards,
             lanes: settings.lanes,
@@ -160,7 +160,7 @@ impl App {
                 health.why.unwrap_or_else(|| "the journal takes no writes right now".to_owned())
             })
         });
-        let edge = Edge::start(config, node_id, owners, listeners, readiness, seed)
+        let edge = Edge::start(config, owners, listeners, readiness, seed)
             .map_err(|error| format!("cannot start the shards: {error}"))?;
         let drain_within = Duration::from_millis(settings.drain_within_ms);
         Ok(App { edge, room_server, drain_within, http, grpc })

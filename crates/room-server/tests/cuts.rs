@@ -49,7 +49,8 @@ impl Lane {
         let config = NearConfig {
             edge: node("e1").id,
             lane: 0,
-            owner: node("n1").id,
+            owner: Some(node("n1").id),
+            slots: 4,
             ask_wait_ms: 3_600_000,
         };
         let mut near = Near::new(clock.now(), config, Seed::new(seed));

@@ -1,26 +1,31 @@
 //! Lanes: the streams from this edge to the owners of rooms.
 //!
 //! A room always goes over the same lane, so that an answer and the pushes of its room keep their
-//! order. A lane is one task around one [`link::Near`]; everything that must not be forgotten lies in
-//! that machine, the task only moves frames.
+//! order. A lane is one task around one [`link::Lane`]; everything that must not be forgotten lies in
+//! that machine, the task only moves frames. It has one stream to each owner that it needs; pieces of
+//! logs for laggards come over connections of their own ([`segments`]).
 
 mod segments;
 mod stream;
+mod streams;
+mod suspects;
 mod task;
 
 use std::sync::Arc;
 
-use cluster::slot_of;
-use link::{LocalKey, NearConfig};
+use cluster::{Registry, View, slot_of};
+use link::{LaneConfig, LocalKey};
 use model::{
-    Answer, Ask, AskBody, Now, Refusal, RefusalCode, RoomName, Seed, Unsubscribed, UnsubscribedCode,
+    Answer, Ask, AskBody, NodeId, Now, Refusal, RefusalCode, RoomName, Seed, Unsubscribed,
+    UnsubscribedCode,
 };
 use session::log::Segment;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::Owners;
 use crate::shard::Shards;
+use suspects::Reports;
 
 /// Messages that may wait for a lane: a few wakes' worth of the busiest edge.
 const INBOX_MAX: usize = 8_192;
@@ -68,6 +73,13 @@ pub(crate) struct LaneContext {
     pub(crate) clock: Clock,
     pub(crate) owners: Owners,
     pub(crate) shards: Shards,
+    reports: Reports,
+}
+
+impl LaneContext {
+    pub(crate) fn new(edge: NodeId, clock: Clock, owners: Owners, shards: Shards) -> LaneContext {
+        LaneContext { clock, owners, shards, reports: Reports::new(edge) }
+    }
 }
 
 impl Lanes {
@@ -112,15 +124,32 @@ impl LaneInboxes {
     /// Starts one task a lane. They end when every [`Lanes`] is gone.
     pub(crate) fn start(
         self,
-        config: &NearConfig,
+        config: &LaneConfig,
         context: &LaneContext,
         seed: &mut Seed,
         now: Now,
     ) {
+        let view = context.owners.registry.view();
+        let (sender, views) = watch::channel(Arc::clone(&view));
+        tokio::spawn(follow(Arc::clone(&context.owners.registry), sender));
         for (lane, inbox) in self.0.into_iter().enumerate() {
-            let config = NearConfig { lane: lane as u32, ..config.clone() };
-            let near = link::Near::new(now, config, Seed::new(seed.next_u64()));
-            tokio::spawn(task::Lane::new(near, inbox, context.clone()).run());
+            let config = LaneConfig { lane: lane as u32, ..config.clone() };
+            let seed = Seed::new(seed.next_u64());
+            let machine = link::Lane::new(now, config, Arc::clone(&view), seed);
+            tokio::spawn(task::Lane::new(machine, inbox, context.clone(), views.clone()).run());
         }
+    }
+}
+
+/// Hands each view of the registry to all lanes, until they are gone.
+async fn follow(registry: Arc<dyn Registry>, views: watch::Sender<Arc<View>>) {
+    let mut version = views.borrow().version;
+    loop {
+        let view = tokio::select! {
+            view = registry.changed(version) => view,
+            () = views.closed() => return,
+        };
+        version = view.version;
+        views.send_replace(view);
     }
 }

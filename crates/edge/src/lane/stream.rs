@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use futures_util::Stream;
 use model::NodeId;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +21,7 @@ const FRAMES_WAITING_MAX: usize = 256;
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Streaming<OwnerFrame>, Status>> + Send>>;
+type Room = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A stream in one of its states.
 #[derive(Default)]
@@ -29,7 +32,12 @@ pub(super) enum OwnerStream {
     /// The owner was called.
     Opening(Opening, mpsc::Sender<EdgeFrame>),
     /// It stands.
-    Open(Box<Streaming<OwnerFrame>>, mpsc::Sender<EdgeFrame>),
+    Open {
+        from: Box<Streaming<OwnerFrame>>,
+        to: mpsc::Sender<EdgeFrame>,
+        /// While it is full: becomes ready when it is not.
+        room: Option<Room>,
+    },
 }
 
 /// What happened to it.
@@ -51,49 +59,66 @@ impl OwnerStream {
                 .attach(ReceiverStream::new(receiver))
                 .await;
             if let Err(status) = &answer {
-                tracing::warn!(%node, %status, "cannot reach the owner of rooms; trying again");
+                tracing::warn!(%node, %status, "cannot reach an owner of rooms; trying again");
             }
             answer.map(tonic::Response::into_inner)
         };
         OwnerStream::Opening(Box::pin(opening), sender)
     }
 
-    /// Room for one more frame, if the stream is there and has it.
-    pub(super) fn try_reserve(&self) -> Option<mpsc::Permit<'_, EdgeFrame>> {
-        match self {
-            OwnerStream::Open(_, sender) => sender.try_reserve().ok(),
-            _ => None,
+    /// Room for one more frame, if the stream is there and has it; else [`Happened::HasRoom`] will tell.
+    pub(super) fn try_reserve(&mut self) -> Option<mpsc::Permit<'_, EdgeFrame>> {
+        let OwnerStream::Open { to, room, .. } = self else {
+            return None;
+        };
+        if room.is_some() {
+            return None;
         }
+        if to.capacity() == 0 {
+            let sender = to.clone();
+            *room = Some(Box::pin(async move {
+                // A sender that is closed has room, too: its stream breaks with the next word.
+                let _ = sender.reserve().await;
+            }));
+            return None;
+        }
+        // Closed: the stream is about to break.
+        to.try_reserve().ok()
     }
 
     /// Whether frames could be sent at all.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self, OwnerStream::Open(..))
+        matches!(self, OwnerStream::Open { .. })
     }
 
-    /// The next thing that happens; safe to drop in between. Room is waited for if `is_full`.
-    pub(super) async fn next(&mut self, is_full: bool) -> Happened {
+    /// Whether the owner was called, or answered.
+    pub(super) fn is_wanted(&self) -> bool {
+        !matches!(self, OwnerStream::Closed)
+    }
+
+    /// The next thing that happens.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
         match self {
-            OwnerStream::Closed => std::future::pending().await,
-            OwnerStream::Opening(opening, sender) => match opening.await {
-                Ok(stream) => {
-                    *self = OwnerStream::Open(Box::new(stream), sender.clone());
-                    Happened::Opened
+            OwnerStream::Closed => Poll::Pending,
+            OwnerStream::Opening(opening, to) => match opening.as_mut().poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(from)) => {
+                    *self = OwnerStream::Open { from: Box::new(from), to: to.clone(), room: None };
+                    Poll::Ready(Happened::Opened)
                 }
-                Err(_) => self.broke(),
+                Poll::Ready(Err(_)) => Poll::Ready(self.broke()),
             },
-            OwnerStream::Open(stream, sender) => {
-                let message = tokio::select! {
-                    message = stream.message() => message,
-                    room = sender.reserve(), if is_full => match room {
-                        Ok(_) => return Happened::HasRoom,
-                        Err(_) => Ok(None),
-                    },
-                };
-                match message {
-                    Ok(Some(frame)) => Happened::Frame(frame),
-                    Ok(None) | Err(_) => self.broke(),
+            OwnerStream::Open { from, room, .. } => {
+                match Pin::new(from.as_mut()).poll_next(cx) {
+                    Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Happened::Frame(frame)),
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(self.broke()),
+                    Poll::Pending => {}
                 }
+                if room.as_mut().is_some_and(|room| room.as_mut().poll(cx).is_ready()) {
+                    *room = None;
+                    return Poll::Ready(Happened::HasRoom);
+                }
+                Poll::Pending
             }
         }
     }

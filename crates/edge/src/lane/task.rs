@@ -1,15 +1,19 @@
-//! The task of one lane: moves frames between shards, [`link::Near`] and the stream.
+//! The task of one lane: moves frames between shards, [`link::Lane`] and the streams to owners.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
 
-use link::{FromOwner, LocalKey, Near, StreamEvent, StreamOp, ToShards};
-use model::{Answer, Fed, Now};
+use cluster::View;
+use link::{LocalKey, StreamEvent, StreamOp, ToShards};
+use model::{Answer, Fed, NodeId, Now};
 use session::log::Feed;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::segments::{Done, SegmentReads};
 use super::stream::{Happened, OwnerStream};
+use super::streams::Streams;
 use super::{LaneContext, ToLane};
 use crate::convert;
 use crate::frames::EdgeFrames;
@@ -17,15 +21,21 @@ use crate::shard::{Route, ToShard};
 
 /// Messages taken from the inbox before the machine is polled again.
 const INBOX_BATCH: usize = 256;
+/// Words of owners in a row before the inbox has its turn.
+const STREAM_TURNS: usize = 64;
 /// A timer that is not wanted.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-/// A lane's task; owns its [`Near`].
+/// A lane's task; owns its [`link::Lane`].
 pub(super) struct Lane {
-    near: Near,
+    machine: link::Lane,
     inbox: mpsc::Receiver<ToLane>,
     context: LaneContext,
-    stream: OwnerStream,
+    views: watch::Receiver<Arc<View>>,
+    streams: Streams,
+    /// Nodes that were called, as they were last seen: one that left the registry while nobody can take
+    /// its place is still called.
+    called: HashMap<NodeId, cluster::Node>,
     /// Callers without a session, by the number in their [`LocalKey`].
     unary: HashMap<u64, oneshot::Sender<Answer>>,
     next_unary: u64,
@@ -34,19 +44,27 @@ pub(super) struct Lane {
 
 enum Event {
     Inbox(usize),
-    Stream(Happened),
+    Stream(NodeId, Happened),
     Segment(Option<Done>),
+    View,
     Timeout,
 }
 
 impl Lane {
-    pub(super) fn new(near: Near, inbox: mpsc::Receiver<ToLane>, context: LaneContext) -> Lane {
+    pub(super) fn new(
+        machine: link::Lane,
+        inbox: mpsc::Receiver<ToLane>,
+        context: LaneContext,
+        views: watch::Receiver<Arc<View>>,
+    ) -> Lane {
         Lane {
-            near,
+            machine,
             inbox,
             segments: SegmentReads::new(context.clone()),
             context,
-            stream: OwnerStream::default(),
+            views,
+            streams: Streams::default(),
+            called: HashMap::new(),
             unary: HashMap::new(),
             next_unary: 0,
         }
@@ -54,105 +72,171 @@ impl Lane {
 
     pub(super) async fn run(mut self) {
         let mut batch = Vec::with_capacity(INBOX_BATCH);
+        let mut turns = 0;
         loop {
-            let is_full = self.pump().await;
-            let wake_at = self
-                .near
-                .poll_timeout()
-                .map_or_else(|| Instant::now() + NEVER, |at| self.context.clock.instant(at));
-            let event = tokio::select! {
-                biased;
-                happened = self.stream.next(is_full) => Event::Stream(happened),
-                count = self.inbox.recv_many(&mut batch, INBOX_BATCH) => Event::Inbox(count),
-                done = self.segments.next() => Event::Segment(done),
-                () = sleep_until(wake_at) => Event::Timeout,
-            };
+            self.pump().await;
+            let event = self.next(&mut batch, turns >= STREAM_TURNS).await;
+            turns = if matches!(event, Event::Stream(..)) { turns + 1 } else { 0 };
             let now = self.context.clock.now();
             match event {
                 Event::Inbox(0) => return,
                 Event::Inbox(_) => batch.drain(..).for_each(|message| self.take(now, message)),
-                Event::Stream(happened) => self.happened(now, happened),
-                Event::Segment(Some(done)) => self.segments.deliver(done).await,
+                Event::Stream(node, happened) => self.happened(now, &node, happened),
+                Event::Segment(Some(done)) => self.segment_read(done).await,
                 Event::Segment(None) => {}
-                Event::Timeout => self.near.handle_timeout(now),
+                Event::View => {
+                    let view = Arc::clone(&self.views.borrow_and_update());
+                    self.machine.handle_view(now, view);
+                }
+                Event::Timeout => self.machine.handle_timeout(now),
             }
+        }
+    }
+
+    /// The next thing that happens: words of owners first, so that what they said in time is not found
+    /// late; but for the inbox's turn.
+    async fn next(&mut self, batch: &mut Vec<ToLane>, is_inbox_turn: bool) -> Event {
+        if is_inbox_turn {
+            while batch.len() < INBOX_BATCH
+                && let Ok(message) = self.inbox.try_recv()
+            {
+                batch.push(message);
+            }
+            if !batch.is_empty() {
+                return Event::Inbox(batch.len());
+            }
+        }
+        let wake_at = self
+            .machine
+            .poll_timeout()
+            .map_or_else(|| Instant::now() + NEVER, |at| self.context.clock.instant(at));
+        let Lane { streams, inbox, segments, views, .. } = self;
+        tokio::select! {
+            biased;
+            Ok(()) = views.changed() => Event::View,
+            (node, happened) = poll_fn(|cx| streams.poll_next(cx)) => Event::Stream(node, happened),
+            count = inbox.recv_many(batch, INBOX_BATCH) => Event::Inbox(count),
+            done = segments.next() => Event::Segment(done),
+            () = sleep_until(wake_at) => Event::Timeout,
         }
     }
 
     fn take(&mut self, now: Now, message: ToLane) {
         match message {
-            ToLane::Ask(local, ask) => self.near.handle_ask(now, local, *ask),
+            ToLane::Ask(local, ask) => self.machine.handle_ask(now, local, *ask),
             ToLane::Unary(ask, sender) => {
                 self.next_unary += 1;
                 self.unary.insert(self.next_unary, sender);
-                self.near.handle_ask(now, Route::unary(self.next_unary), *ask);
+                self.machine.handle_ask(now, Route::unary(self.next_unary), *ask);
             }
-            ToLane::Watch(shard, room) => self.near.handle_watch(now, shard, &room),
-            ToLane::Unwatch(shard, room) => self.near.handle_unwatch(now, shard, &room),
+            ToLane::Watch(shard, room) => self.machine.handle_watch(now, shard, &room),
+            ToLane::Unwatch(shard, room) => self.machine.handle_unwatch(now, shard, &room),
             ToLane::Segment(shard, segment) => {
-                let node = self.near.route(&segment.room).clone();
-                self.segments.read(shard, segment, &node);
+                let node = self.machine.route(&segment.room);
+                self.segments.read(shard, segment, self.node(node.as_ref()));
             }
         }
     }
 
-    fn happened(&mut self, now: Now, happened: Happened) {
+    /// A node as the newest view that has it shows it.
+    fn node(&self, id: Option<&NodeId>) -> Option<cluster::Node> {
+        let id = id?;
+        self.views.borrow().nodes.get(id).or_else(|| self.called.get(id)).cloned()
+    }
+
+    fn happened(&mut self, now: Now, node: &NodeId, happened: Happened) {
         let event = match happened {
-            Happened::HasRoom => return,
+            Happened::HasRoom => return self.serve(node),
             Happened::Opened => StreamEvent::Up,
-            Happened::Broke => StreamEvent::Down,
+            Happened::Broke => {
+                self.segments.lost(node);
+                StreamEvent::Down
+            }
             Happened::Frame(frame) => match convert::from_owner(frame) {
                 Ok(frame) => StreamEvent::Frame(frame),
                 Err(why) => {
-                    tracing::error!(%why, "the owner of rooms sent what cannot be read");
-                    self.stream = OwnerStream::default();
+                    tracing::error!(%node, %why, "an owner of rooms sent what cannot be read");
+                    self.streams.remove(node);
                     StreamEvent::Down
                 }
             },
         };
-        if let StreamEvent::Frame(FromOwner::Heartbeat) = event {
-            tracing::trace!("heartbeat from the owner");
-        }
-        self.near.handle_stream(now, event);
+        self.machine.handle_stream(now, node, event);
     }
 
-    /// Empties the machine; answers whether something waits for room in the stream.
-    async fn pump(&mut self) -> bool {
+    /// Empties the machine, but for what waits for room in streams that are full.
+    async fn pump(&mut self) {
         loop {
-            while let Some(to_shards) = self.near.poll_shards() {
+            while let Some(to_shards) = self.machine.poll_shards() {
                 self.deliver(to_shards).await;
             }
-            if self.stream.is_open() {
-                let Some(permit) = self.stream.try_reserve() else {
-                    return true;
-                };
-                match self.near.poll_stream() {
-                    None => return false,
-                    Some(StreamOp::Send(frame)) => permit.send(convert::to_owner(&frame)),
-                    Some(op) => {
-                        drop(permit);
-                        self.steer(op);
-                    }
-                }
-            } else {
-                match self.near.poll_stream() {
-                    None => return false,
-                    Some(op) => self.steer(op),
+            let Some(node) = self.machine.poll_busy() else {
+                break;
+            };
+            self.serve(&node);
+        }
+        while let Some(node) = self.machine.poll_gone() {
+            self.streams.remove(&node);
+            self.segments.lost(&node);
+            self.called.remove(&node);
+        }
+        while let Some(suspect) = self.machine.poll_suspect() {
+            tracing::warn!(node = %suspect.node, silent_ms = suspect.silent_ms, "an owner is lost");
+            for (to, channel) in self.streams.others(&suspect.node) {
+                self.context.reports.tell(to, channel, &suspect);
+            }
+        }
+    }
+
+    /// Gives a stream what there is for it, until it is full.
+    fn serve(&mut self, node: &NodeId) {
+        loop {
+            while let Some(op) = self.machine.poll_steer(node) {
+                self.steer(node, op);
+            }
+            let stream = self.streams.get_mut(node).filter(|stream| stream.is_open());
+            let Some(permit) = stream.and_then(OwnerStream::try_reserve) else {
+                return;
+            };
+            match self.machine.poll_stream(node) {
+                None => return,
+                Some(StreamOp::Send(frame)) => permit.send(convert::to_owner(&frame)),
+                Some(op) => {
+                    drop(permit);
+                    self.steer(node, op);
                 }
             }
         }
     }
 
-    fn steer(&mut self, op: StreamOp) {
+    fn steer(&mut self, node: &NodeId, op: StreamOp) {
         match op {
-            StreamOp::Open { node } => {
-                let channel = (self.context.owners.dial)(&node);
-                self.segments.dialled(&node, channel.clone());
-                self.stream = OwnerStream::open(&node, channel);
+            StreamOp::Open { node } => self.open(&node),
+            StreamOp::Close => {
+                self.streams.remove(node);
+                self.segments.lost(node);
             }
-            StreamOp::Close => self.stream = OwnerStream::default(),
             StreamOp::Send(_) => debug_assert!(false, "frames are sent on open streams only"),
         }
+    }
+
+    fn open(&mut self, id: &NodeId) {
+        match self.node(Some(id)) {
+            Some(node) => {
+                self.streams.open(id, (self.context.owners.dial)(&node));
+                self.called.insert(id.clone(), node);
+            }
+            None => {
+                self.streams.remove(id);
+                self.machine.handle_stream(self.context.clock.now(), id, StreamEvent::Down);
+            }
+        }
+    }
+
+    async fn segment_read(&mut self, done: Done) {
+        let node = self.machine.route(done.room());
+        let node = self.node(node.as_ref());
+        self.segments.deliver(done, node).await;
     }
 
     async fn deliver(&mut self, to_shards: ToShards) {

@@ -1,6 +1,7 @@
-//! The edge's half of a link: [`Near`].
+//! The edge's half of a link to one owner: [`Near`]. An edge's lane has one for each owner that it
+//! needs, under [`crate::Lane`].
 //!
-//! # How a lane uses it
+//! # How it is used
 //! ```text
 //!            handle_watch / handle_unwatch (one per shard and room)
 //! shards ──> handle_ask ──────────────────┐
@@ -10,10 +11,10 @@
 //!                                         └────── handle_stream <── Up, Frame, Down
 //! ```
 //! After any `handle_*`: [`Near::poll_shards`] until it is empty, then [`Near::poll_stream`] *while the
-//! stream has room for one more frame* (what cannot be sent stays here, bounded), then arm one timer for
+//! stream has room for one more frame* (what cannot be sent stays here, bounded; while there is no room,
+//! [`Near::poll_steer`]), then arm one timer for
 //! [`Near::poll_timeout`] and call [`Near::handle_timeout`] when it fires. `Near::new` wants its stream
-//! opened at once. The lane of a room is `slot_of(room, lanes)`, so that all frames of a room share
-//! one stream.
+//! opened at once, if there is an owner to open one to; without one, asks wait for their deadlines.
 //!
 //! # What the shards get
 //! - A shard calls [`Near::handle_watch`] when it gets its first reader of a room, *before* it asks
@@ -41,8 +42,10 @@
 //! - An attachment is told to the owner on every stream until it is detached.
 //! - What a superseded owner says of a room (a lower fence for the same log) is not passed on.
 
+mod moving;
 mod outbox;
 mod room;
+mod rooms;
 mod said;
 mod stream;
 mod telling;
@@ -52,7 +55,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use model::{
-    Answer, Ask, AskBody, NodeId, Now, Refusal, RefusalCode, RoomName, Seed, SessionId,
+    Answer, Ask, AskBody, NodeId, Now, Refusal, RefusalCode, RoomName, Seed, SessionId, SlotNo,
     Unsubscribed, UnsubscribedCode,
 };
 
@@ -60,8 +63,9 @@ use crate::{FromOwner, LocalKey, ShardSet, StreamEvent, StreamOp, ToOwner, ToSha
 pub use outbox::{OUTBOX_ASKS_MAX, OUTBOX_BYTES_MAX, OUTBOX_ROOM_ASKS_MAX};
 use outbox::{Outbox, Pending};
 use room::{Attachment, Room};
+use rooms::Rooms;
 use stream::{Due, Stream};
-pub use stream::{HEARTBEAT_MS, OPENING_MS, SILENCE_MS};
+pub use stream::{HEARTBEAT_MS, IDLE_HEARTBEAT_MS, IDLE_SILENCE_MS, OPENING_MS, SILENCE_MS};
 
 /// When to come back after a refusal for want of space, in milliseconds.
 const BUSY_RETRY_MS: u64 = 250;
@@ -70,25 +74,28 @@ const LATE_RETRY_MS: u64 = 500;
 /// Milliseconds before a room whose owner gave it up is watched again, unless the owner says when.
 const REWATCH_MS: u64 = 100;
 
-/// What a lane's half is made with.
+/// What an edge's half is made with.
 #[derive(Clone, Debug)]
 pub struct NearConfig {
     /// This edge.
     pub edge: NodeId,
     /// The lane's number.
     pub lane: u32,
-    /// The node that owns all rooms: there is one as long as there is no view to route by.
-    pub owner: NodeId,
+    /// The node at the other end. `None`: there is none, and what is asked waits here until it is
+    /// asked of somebody or its time is over.
+    pub owner: Option<NodeId>,
+    /// How many slots the cluster has.
+    pub slots: u32,
     /// See [`model::Limits::publish_wait_ms`]; holds for every ask.
     pub ask_wait_ms: u64,
 }
 
-/// What a lane's half has counted since it was made.
+/// What an edge's half has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NearCounts {
     /// Asks that were taken.
     pub asks: u64,
-    /// Asks that were sent once more after a cut, and attachments told again.
+    /// Attachments that were told again, and asks that were sent to another owner once more.
     pub resent: u64,
     /// Asks refused because the outbox was full.
     pub busy: u64,
@@ -100,9 +107,27 @@ pub struct NearCounts {
     pub gaps: u64,
     /// Streams that stood.
     pub streams: u64,
+    /// Owners that were not believed, as another had superseded them.
+    pub superseded: u64,
 }
 
-/// The edge's half of a link, for the rooms of one lane. Owned by the lane's task.
+impl NearCounts {
+    /// Both together.
+    pub(crate) fn plus(self, other: NearCounts) -> NearCounts {
+        NearCounts {
+            asks: self.asks + other.asks,
+            resent: self.resent + other.resent,
+            busy: self.busy + other.busy,
+            late: self.late + other.late,
+            inert: self.inert + other.inert,
+            gaps: self.gaps + other.gaps,
+            streams: self.streams + other.streams,
+            superseded: self.superseded + other.superseded,
+        }
+    }
+}
+
+/// The edge's half of a link to one owner, for the rooms of one lane. Owned by the lane's task.
 ///
 /// Any `handle_*`, then every `poll_*` until it is empty; see the module's documentation.
 #[derive(Debug)]
@@ -110,7 +135,7 @@ pub struct Near {
     config: NearConfig,
     now: Now,
     stream: Stream,
-    rooms: BTreeMap<RoomName, Room>,
+    rooms: Rooms,
     outbox: Outbox,
     /// Attachments that the owner was told again: the ask, and whom it speaks of.
     retelling: BTreeMap<u64, (RoomName, SessionId)>,
@@ -121,27 +146,34 @@ pub struct Near {
     /// Rooms that wait, by the microsecond at which they are due.
     waiting: BTreeSet<(u64, RoomName)>,
     to_shards: VecDeque<ToShards>,
+    /// Slots of which the owner was found superseded.
+    superseded: BTreeSet<SlotNo>,
     next_ask: u64,
     next_watch: u64,
     counts: NearCounts,
 }
 
 impl Near {
-    /// A lane's half that wants its stream opened. Generations of watches start at the wall clock's
-    /// microsecond, so that they also grow over restarts of the edge.
+    /// One that wants its stream opened, if it has an owner. Generations of watches start at the wall
+    /// clock's microsecond, so that they also grow over restarts of the edge.
     #[must_use]
     pub fn new(now: Now, config: NearConfig, seed: Seed) -> Near {
+        let stream = match config.owner {
+            Some(_) => Stream::new(now, seed),
+            None => Stream::never(now, seed),
+        };
         Near {
+            rooms: Rooms::new(config.slots),
             config,
             now,
-            stream: Stream::new(now, seed),
-            rooms: BTreeMap::new(),
+            stream,
             outbox: Outbox::default(),
             retelling: BTreeMap::new(),
             queue: VecDeque::new(),
             telling: None,
             waiting: BTreeSet::new(),
             to_shards: VecDeque::new(),
+            superseded: BTreeSet::new(),
             next_ask: 1,
             next_watch: now.wall_ms.saturating_mul(1_000).max(1),
             counts: NearCounts::default(),
@@ -152,6 +184,18 @@ impl Near {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.stream.is_up()
+    }
+
+    /// Whether the last stream was refused, or its owner silent, and it was not heard since.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.stream.is_lost
+    }
+
+    /// Milliseconds since the owner was last heard.
+    #[must_use]
+    pub fn silent_ms(&self, now: Now) -> u64 {
+        self.stream.silent_ms(now)
     }
 
     /// What was counted.
@@ -172,16 +216,31 @@ impl Near {
         self.rooms.len()
     }
 
-    /// The node that owns `room`, where its segments are fetched.
-    #[must_use]
-    pub fn route(&self, _room: &RoomName) -> &NodeId {
-        &self.config.owner
+    /// Bytes of the asks that were not answered yet.
+    pub(crate) fn unanswered_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
+    /// The generation that the next watch gets.
+    pub(crate) fn next_watch(&self) -> u64 {
+        self.next_watch
+    }
+
+    /// No watch from now on has a generation below this one.
+    pub(crate) fn raise_next_watch(&mut self, watch: u64) {
+        self.next_watch = self.next_watch.max(watch);
+    }
+
+    /// The next slot of which the owner said something that a newer owner had gone beyond. Nothing more
+    /// of it is believed until it is watched anew.
+    pub(crate) fn poll_superseded(&mut self) -> Option<SlotNo> {
+        self.superseded.pop_first()
     }
 
     /// A shard has its first reader of `room`.
     pub fn handle_watch(&mut self, now: Now, shard: u32, room: &RoomName) {
         self.now = now;
-        let state = self.rooms.entry(room.clone()).or_default();
+        let state = self.rooms.entry(room);
         let shard = ShardSet::one(shard);
         if state.shards.contains(shard) {
             return;
@@ -212,10 +271,15 @@ impl Near {
         } else if detaches || self.outbox.has_room_for(&ask.room) {
             self.admit(Some(local), ask);
         } else {
-            self.counts.busy += 1;
-            let no = no(&ask, RefusalCode::Busy, Some(BUSY_RETRY_MS));
-            self.answer(local, no);
+            self.refuse_busy(local, &ask);
         }
+    }
+
+    /// There is no space for an ask.
+    pub(crate) fn refuse_busy(&mut self, local: LocalKey, ask: &Ask) {
+        self.counts.busy += 1;
+        let no = no(ask, RefusalCode::Busy, Some(BUSY_RETRY_MS));
+        self.answer(local, no);
     }
 
     /// Something happened to the stream.
@@ -225,8 +289,7 @@ impl Near {
             StreamEvent::Up => {
                 if self.stream.up(now) {
                     self.counts.streams += 1;
-                    let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();
-                    rooms.iter().for_each(|room| self.enqueue(room));
+                    self.rooms.names().iter().for_each(|room| self.enqueue(room));
                 }
             }
             StreamEvent::Down => self.stream_gone(),
@@ -246,7 +309,8 @@ impl Near {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now = now;
-        if self.stream.handle_timeout(now) {
+        let is_busy = self.is_needed();
+        if self.stream.handle_timeout(now, is_busy) {
             self.stream_gone();
         }
         while let Some((id, pending)) = self.outbox.expire(now) {
@@ -265,7 +329,7 @@ impl Near {
     pub fn poll_timeout(&self) -> Option<Now> {
         let at = |mono_us: u64| Now { mono_us, wall_ms: self.now.wall_ms };
         let waiting = self.waiting.first().map(|(due, _)| at(*due));
-        [Some(self.stream.poll_timeout()), self.outbox.deadline(), waiting]
+        [self.stream.poll_timeout(self.is_needed()), self.outbox.deadline(), waiting]
             .into_iter()
             .flatten()
             .min_by_key(|due| due.mono_us)
@@ -276,22 +340,32 @@ impl Near {
         self.to_shards.pop_front()
     }
 
+    /// The next [`StreamOp::Open`] or [`StreamOp::Close`]: a stream that is full can be closed.
+    pub fn poll_steer(&mut self) -> Option<StreamOp> {
+        match self.stream.poll_steer()? {
+            Due::Open => Some(StreamOp::Open { node: self.config.owner.clone()? }),
+            _ => Some(StreamOp::Close),
+        }
+    }
+
     /// The next thing for the stream. To be called only while one more frame can be sent.
     pub fn poll_stream(&mut self) -> Option<StreamOp> {
-        let first = self.stream.poll_first();
-        let frame = match first {
-            Some(Due::Close) => return Some(StreamOp::Close),
-            Some(Due::Open) => {
-                return Some(StreamOp::Open { node: self.config.owner.clone() });
-            }
-            Some(Due::Hello | Due::Heartbeat) => {
-                ToOwner::Open { edge: self.config.edge.clone(), lane: self.config.lane }
-            }
+        if let Some(op) = self.poll_steer() {
+            return Some(op);
+        }
+        let frame = match self.stream.poll_first() {
+            Some(Due::Heartbeat) => ToOwner::Heartbeat,
+            Some(_) => ToOwner::Open { edge: self.config.edge.clone(), lane: self.config.lane },
             None if !self.stream.is_up() => return None,
             None => self.next_frame()?,
         };
         self.stream.said(self.now);
         Some(StreamOp::Send(frame))
+    }
+
+    /// Whether somebody waits for a word from the owner.
+    fn is_needed(&self) -> bool {
+        !self.rooms.is_empty() || self.outbox.len() > 0
     }
 
     fn admit(&mut self, local: Option<LocalKey>, ask: Ask) {
@@ -302,13 +376,14 @@ impl Near {
         {
             let who = ask.who.clone();
             let attachment = Attachment { local, who, ask: id, stands: false, told: 0 };
-            let state = self.rooms.entry(ask.room.clone()).or_default();
+            let state = self.rooms.entry(&ask.room);
             state.attached.insert(session.clone(), attachment);
             // An attach is answered behind its room's `Watching`.
             self.wait_is_over(&ask.room);
         }
         let deadline = self.now.plus_ms(self.config.ask_wait_ms);
-        self.outbox.insert(id, Pending { local, ask, deadline, sent: false });
+        let slot = self.rooms.slot_of(&ask.room);
+        self.outbox.insert(id, Pending { local, ask, slot, deadline, sent: false });
     }
 
     /// Takes an attachment off the list; `false` if the ask speaks of none.
@@ -336,17 +411,14 @@ impl Near {
         self.queue.clear();
         self.telling = None;
         self.waiting.clear();
-        self.rooms.values_mut().for_each(Room::forget_stream);
-        self.rooms.retain(|_, state| !state.is_unused());
-        for lost in self.outbox.rewind() {
-            let (code, retry) = match &lost.ask.body {
-                AskBody::Publish(_) => (RefusalCode::DeadlineExceeded, None),
-                _ => (RefusalCode::Unavailable, Some(0)),
-            };
-            if let Some(local) = lost.local {
-                self.answer(local, no(&lost.ask, code, retry));
+        self.superseded.clear();
+        for name in self.rooms.names() {
+            if let Some(state) = self.rooms.get_mut(&name) {
+                state.forget_stream();
             }
+            self.forget_unused(&name);
         }
+        self.outbox.rewind().into_iter().for_each(|lost| self.refuse_lost(lost));
     }
 
     fn expired(&mut self, id: u64, pending: Pending) {

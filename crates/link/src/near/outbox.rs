@@ -1,8 +1,8 @@
 //! What was asked and not answered, in the order in which it was asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Ask, AskBody, Now, RoomName};
+use model::{Ask, AskBody, Now, RoomName, SlotNo};
 
 use crate::LocalKey;
 
@@ -26,6 +26,8 @@ pub(crate) struct Pending {
     /// Where the answer goes; `None` if nobody waits for it.
     pub(crate) local: Option<LocalKey>,
     pub(crate) ask: Ask,
+    /// The slot of the ask's room.
+    pub(crate) slot: SlotNo,
     pub(crate) deadline: Now,
     /// Whether an owner may have seen it.
     pub(crate) sent: bool,
@@ -41,14 +43,23 @@ impl Pending {
             _ => true,
         }
     }
+
+    /// Whether it cannot be sent once more: an owner may have seen it, and must not see it again.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.sent && !self.may_repeat()
+    }
 }
 
-/// Ids grow, and so do the deadlines: the first entry is the oldest and the first to expire.
+/// Ids grow in the order of asking, in each room.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     pending: BTreeMap<u64, Pending>,
-    /// Everything from this id on has yet to be sent on the current stream.
-    unsent_from: u64,
+    /// What has yet to be sent on the current stream.
+    unsent: BTreeSet<u64>,
+    /// Deadlines in microseconds. What was taken over from another owner's outbox has a later id than
+    /// deadline.
+    deadlines: BTreeSet<(u64, u64)>,
+    slots: BTreeMap<SlotNo, BTreeSet<u64>>,
     bytes: usize,
     rooms: BTreeMap<RoomName, usize>,
 }
@@ -64,12 +75,23 @@ impl Outbox {
     pub(crate) fn insert(&mut self, id: u64, pending: Pending) {
         self.bytes += weight(&pending.ask);
         *self.rooms.entry(pending.ask.room.clone()).or_default() += 1;
+        self.slots.entry(pending.slot).or_default().insert(id);
+        self.deadlines.insert((pending.deadline.mono_us, id));
+        self.unsent.insert(id);
         self.pending.insert(id, pending);
     }
 
     pub(crate) fn remove(&mut self, id: u64) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
+        self.unsent.remove(&id);
+        self.deadlines.remove(&(pending.deadline.mono_us, id));
         self.bytes -= weight(&pending.ask);
+        if let Some(ids) = self.slots.get_mut(&pending.slot) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.slots.remove(&pending.slot);
+            }
+        }
         if let Some(count) = self.rooms.get_mut(&pending.ask.room) {
             *count -= 1;
             if *count == 0 {
@@ -81,35 +103,48 @@ impl Outbox {
 
     /// The next ask that the current stream has not carried.
     pub(crate) fn next_unsent(&mut self) -> Option<(u64, Ask)> {
-        let (id, pending) = self.pending.range_mut(self.unsent_from..).next()?;
+        let id = self.unsent.pop_first()?;
+        let pending = self.pending.get_mut(&id)?;
         pending.sent = true;
-        self.unsent_from = id + 1;
-        Some((*id, pending.ask.clone()))
+        Some((id, pending.ask.clone()))
     }
 
     /// The stream is gone: everything will be sent again, but for what must not be, which is returned.
     pub(crate) fn rewind(&mut self) -> Vec<Pending> {
-        self.unsent_from = 0;
-        let lost = |(id, pending): (&u64, &Pending)| {
-            (pending.sent && !pending.may_repeat()).then_some(*id)
-        };
+        let lost = |(id, pending): (&u64, &Pending)| pending.is_lost().then_some(*id);
         let lost: Vec<u64> = self.pending.iter().filter_map(lost).collect();
-        lost.into_iter().filter_map(|id| self.remove(id)).collect()
+        let lost = lost.into_iter().filter_map(|id| self.remove(id)).collect();
+        self.unsent = self.pending.keys().copied().collect();
+        lost
     }
 
-    /// The oldest ask, if its time is over.
+    /// Takes out all asks of a slot's rooms, in their order.
+    pub(crate) fn part(&mut self, slot: SlotNo) -> Vec<(u64, Pending)> {
+        let ids = self.slots.get(&slot).cloned().unwrap_or_default();
+        ids.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect()
+    }
+
+    /// The next ask whose time is over.
     pub(crate) fn expire(&mut self, now: Now) -> Option<(u64, Pending)> {
-        let (id, pending) = self.pending.first_key_value()?;
-        let id = *id;
-        if now.reached(pending.deadline) { Some((id, self.remove(id)?)) } else { None }
+        let (due_us, id) = *self.deadlines.first()?;
+        if due_us <= now.mono_us { Some((id, self.remove(id)?)) } else { None }
     }
 
     pub(crate) fn deadline(&self) -> Option<Now> {
-        self.pending.first_key_value().map(|(_, pending)| pending.deadline)
+        let (_, id) = self.deadlines.first()?;
+        self.pending.get(id).map(|pending| pending.deadline)
+    }
+
+    pub(crate) fn holds(&self, slot: SlotNo) -> bool {
+        self.slots.contains_key(&slot)
     }
 
     pub(crate) fn len(&self) -> usize {
         self.pending.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

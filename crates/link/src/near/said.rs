@@ -101,6 +101,8 @@ impl Near {
             }
             Verdict::Superseded => {
                 state.watch = None;
+                self.counts.superseded += 1;
+                self.superseded.insert(self.rooms.slot_of(&name));
                 self.wait(&name, REWATCH_MS);
             }
         }

@@ -21,10 +21,7 @@ impl Near {
                 None => break,
             }
         }
-        if let Some((id, ask)) = self.outbox.next_unsent() {
-            return Some(ToOwner::Ask { id, ask });
-        }
-        self.stream.poll_last().map(|_| ToOwner::Heartbeat)
+        self.outbox.next_unsent().map(|(id, ask)| ToOwner::Ask { id, ask })
     }
 
     /// Says whatever the owner does not know yet of a room's watch; its attachments come next.

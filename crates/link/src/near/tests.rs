@@ -80,7 +80,8 @@ impl Lane {
         let config = NearConfig {
             edge: NodeId::new("e1").expect("valid"),
             lane: 0,
-            owner: NodeId::new("n1").expect("valid"),
+            owner: Some(NodeId::new("n1").expect("valid")),
+            slots: 16,
             ask_wait_ms: 10_000,
         };
         let mut near = Near::new(at(0), config, Seed::new(1));
@@ -386,10 +387,10 @@ fn an_owner_that_has_to_go_is_replaced_silently_and_a_final_end_is_passed_on() {
     lane.answer(id, subscribed(7));
     lane.shards();
 
-    let why = Unsubscribed::new(UnsubscribedCode::Unavailable).retry_after(300);
+    let why = Unsubscribed::new(UnsubscribedCode::Unavailable).retry_after(200);
     lane.fed(Fed::Unwatched { watch, why });
     assert_eq!((lane.shards(), lane.sent()), (vec![], vec![]));
-    lane.now = at(300);
+    lane.now = at(200);
     lane.near.handle_timeout(lane.now);
     let sent = lane.sent();
     let [ToOwner::Watch { watch, .. }, ToOwner::Ask { .. }] = sent[..] else { panic!("{sent:?}") };
@@ -420,26 +421,90 @@ fn a_superseded_owner_is_not_believed() {
     assert!(matches!(lane.sent()[..], [ToOwner::Watch { .. }]));
 }
 
-#[test]
-fn a_silent_owner_is_given_up_after_heartbeats() {
-    let mut lane = Lane::up();
-    lane.now = at(HEARTBEAT_MS);
-    lane.near.handle_timeout(lane.now);
-    assert_eq!(lane.sent(), [ToOwner::Heartbeat]);
+/// Goes from timer to timer until the stream is given up; how often it asked for a sign of life.
+fn run_until_given_up(lane: &mut Lane) -> usize {
+    let mut beats = 0;
     let mut polled = 0;
     while lane.near.is_up() {
         lane.now = lane.near.poll_timeout().expect("a stream always has a time");
         lane.near.handle_timeout(lane.now);
         if lane.near.is_up() {
-            lane.sent();
+            beats += lane.sent().iter().filter(|frame| **frame == ToOwner::Heartbeat).count();
         }
         polled += 1;
         assert!(polled < 10, "no tight circle");
     }
+    beats
+}
+
+#[test]
+fn a_silent_owner_that_is_needed_is_given_up_in_well_under_a_second() {
+    let mut lane = Lane::up();
+    lane.watch(7);
+    assert_eq!(run_until_given_up(&mut lane), 2);
     assert_eq!(lane.now, at(SILENCE_MS));
+    assert!(lane.near.is_lost());
     assert_eq!(lane.near.poll_stream(), Some(StreamOp::Close));
     assert_eq!(lane.near.poll_stream(), None);
     lane.now = lane.near.poll_timeout().expect("it tries again");
     lane.near.handle_timeout(lane.now);
     assert!(matches!(lane.near.poll_stream(), Some(StreamOp::Open { .. })));
+    lane.event(StreamEvent::Up);
+    assert!(!lane.near.is_lost(), "it was heard again");
+}
+
+#[test]
+fn an_owner_that_nobody_needs_is_asked_rarely() {
+    let mut lane = Lane::up();
+    assert!(run_until_given_up(&mut lane) <= 3);
+    assert_eq!(lane.now, at(IDLE_SILENCE_MS));
+}
+
+#[test]
+fn an_edge_that_says_much_and_hears_nothing_asks_for_a_sign_of_life() {
+    let mut lane = Lane::up();
+    lane.watch(7);
+    let mut beats = 0;
+    for ms in (100..2_000).step_by(100) {
+        lane.now = at(ms);
+        lane.near.handle_timeout(lane.now);
+        lane.ask(ms, ask("r", None, publish("r", Some("some-id-1"))));
+        let sent = lane.sent();
+        assert!(matches!(sent.last(), Some(ToOwner::Ask { .. })));
+        if sent.contains(&ToOwner::Heartbeat) {
+            beats += 1;
+            lane.event(StreamEvent::Frame(FromOwner::Heartbeat));
+        }
+    }
+    assert!(lane.near.is_up() && beats > 5, "{beats}");
+}
+
+/// The edge's process was stopped for a minute: what the owner said meanwhile has yet to be read.
+#[test]
+fn an_edge_that_was_stopped_itself_asks_before_it_blames_its_owner() {
+    let mut lane = Lane::up();
+    lane.watch(7);
+    lane.now = at(60_000);
+    lane.near.handle_timeout(lane.now);
+    assert!(lane.near.is_up());
+    assert_eq!(lane.sent(), [ToOwner::Heartbeat]);
+    lane.event(StreamEvent::Frame(FromOwner::Heartbeat));
+    lane.now = at(60_200);
+    lane.near.handle_timeout(lane.now);
+    assert!(lane.near.is_up() && !lane.near.is_lost());
+}
+
+#[test]
+fn a_stream_that_stood_for_long_is_opened_again_at_once_and_a_short_one_later() {
+    let mut lane = Lane::up();
+    lane.event(StreamEvent::Down);
+    assert!(lane.near.poll_timeout().expect("it tries again") > lane.now);
+    assert!(!lane.near.is_lost(), "it was cut and not refused");
+    lane.cut();
+    lane.now = lane.now.plus_ms(1_000);
+    lane.event(StreamEvent::Down);
+    assert_eq!(lane.near.poll_timeout(), Some(lane.now));
+    lane.near.handle_timeout(lane.now);
+    lane.event(StreamEvent::Down);
+    assert!(lane.near.is_lost(), "it was refused");
 }

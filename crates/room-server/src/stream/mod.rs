@@ -34,12 +34,12 @@ use peer::Outbox;
 pub(crate) use peer::{Peer, StreamNo, queue};
 
 /// Milliseconds without a word from the edge after which its stream ends: it says that it lives every
-/// [`link::HEARTBEAT_MS`].
+/// [`link::IDLE_HEARTBEAT_MS`].
 const SILENCE_MS: u64 = 15_000;
 /// Frames sent before the edge is listened to again, so that neither way starves the other.
 const FRAMES_PER_TURN: u32 = 64;
 
-const _: () = assert!(SILENCE_MS > 2 * link::SILENCE_MS);
+const _: () = assert!(SILENCE_MS > 2 * link::IDLE_SILENCE_MS);
 
 type Handing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
