@@ -134,10 +134,9 @@ impl Judge {
         if row.slot != slot {
             return Err(misplaced(room, row.slot, slot));
         }
-        let first = first.min(row.head.head + 1);
-        if first <= row.head.first {
+        let Some(first) = trimmed(&row.head, first) else {
             return Ok(());
-        }
+        };
         row.head.first_ordinal =
             read::header(view, room, first - 1).map_err(append_unread)?.ordinal;
         row.head.first = first;
@@ -165,17 +164,12 @@ impl Judge {
     ) -> Result<(), AppendError> {
         let start = out.len();
         let known = self.room(view, &part.room)?;
-        if let Some(row) = known.as_ref().filter(|row| row.slot != slot) {
-            return Err(misplaced(&part.room, row.slot, slot));
-        }
         let born = known.is_none() && !part.records.is_empty();
-        let mut row = known.clone().unwrap_or_else(|| unborn(slot, part));
-        let last_pos = continues(&row, *slot_pos, part)?;
+        let (row, last_pos) = advance(known.as_ref(), slot, *slot_pos, part)?;
+        let mut ordinal = known.map_or(0, |row| row.head.ordinal);
         for record in &part.records {
-            put_record(&part.room, record, row.head.ordinal, out);
-            row.head.head = record.seq;
-            row.head.ordinal = record.ordinal;
-            row.head.at_ms = row.head.at_ms.max(record.at_ms);
+            put_record(&part.room, record, ordinal, out);
+            ordinal = record.ordinal;
         }
         for erasure in &part.erasures {
             erase(view, &part.room, &row, part, erasure, out)?;
@@ -249,6 +243,32 @@ pub(crate) fn sweep(view: &dyn View, room: &RoomName) -> Result<Vec<Write>, Read
         .take(TRIM_ROWS_MAX)
         .map(|(space, row)| Ok(Write::delete(space, row?.0.to_vec())))
         .collect()
+}
+
+/// The room behind a part, and the slot's last place then; or why the part is refused.
+pub(crate) fn advance(
+    known: Option<&RoomRow>,
+    slot: SlotNo,
+    slot_pos: u64,
+    part: &RoomBatch,
+) -> Result<(RoomRow, u64), AppendError> {
+    if let Some(row) = known.filter(|row| row.slot != slot) {
+        return Err(misplaced(&part.room, row.slot, slot));
+    }
+    let mut row = known.cloned().unwrap_or_else(|| unborn(slot, part));
+    let last_pos = continues(&row, slot_pos, part)?;
+    for record in &part.records {
+        row.head.head = record.seq;
+        row.head.ordinal = record.ordinal;
+        row.head.at_ms = row.head.at_ms.max(record.at_ms);
+    }
+    Ok((row, last_pos))
+}
+
+/// Where a trim makes a room begin; `None` if that changes nothing.
+pub(crate) fn trimmed(head: &RoomHead, first: Seq) -> Option<Seq> {
+    let first = first.min(head.head + 1);
+    (first > head.first).then_some(first)
 }
 
 fn unborn(slot: SlotNo, part: &RoomBatch) -> RoomRow {
@@ -345,7 +365,7 @@ fn erase(
     Ok(())
 }
 
-fn misplaced(room: &RoomName, stored: SlotNo, asked: SlotNo) -> AppendError {
+pub(crate) fn misplaced(room: &RoomName, stored: SlotNo, asked: SlotNo) -> AppendError {
     AppendError::Corrupt(format!("{room} was born in slot {stored}, not in slot {asked}"))
 }
 

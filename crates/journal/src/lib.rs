@@ -24,6 +24,7 @@ pub mod memory;
 #[cfg(test)]
 mod memory_tests;
 mod page;
+pub mod postgres;
 mod read;
 mod recent;
 mod store;
@@ -33,3 +34,4 @@ pub use journal::{
     ClaimError, Claimed, Health, IdRow, Journal, PageRead, ReadError, RoomEntry, RoomHead,
 };
 pub use memory::{Fault, Memory};
+pub use postgres::Postgres;

@@ -30,18 +30,12 @@ pub(crate) fn page(
     let Some(head) = read::head(view, room)? else {
         return Ok(None);
     };
-    let span = span(view, room, &head, anchor, u64::from(limit.min(PAGE_POSTS_MAX)))?;
+    let ordinal_at = |seq| Ok(read::header(view, room, seq)?.ordinal);
+    let span = span(&head, anchor, limit, ordinal_at)?;
     let seqs = seqs(view, room, &span.ordinals)?;
-    let mut posts = posts(view, room, &seqs)?;
-    let kept = within(&posts, span.grow, bytes_max);
-    let cut_below = kept.start > 0;
-    let cut_above = kept.end < posts.len();
-    posts.truncate(kept.end);
-    posts.drain(..kept.start);
-    let more = match span.grow {
-        Grow::Up => span.more || cut_above,
-        Grow::Down | Grow::Outward(_) => span.more || cut_below,
-    };
+    let posts = posts(view, room, &seqs)?.into_iter().map(|post| (post, None)).collect();
+    let (posts, more) = cut(&span, posts, bytes_max);
+    let posts: Vec<Record> = posts.into_iter().map(|(post, _)| post).collect();
     let folds = folds(view, room, &posts)?;
     let mine = match user {
         Some(user) => mine(view, room, &posts, &folds, user)?,
@@ -59,36 +53,52 @@ enum Grow {
     Outward(usize),
 }
 
-struct Span {
-    ordinals: RangeInclusive<u64>,
+/// Which posts a page holds, before bytes are counted.
+pub(crate) struct Span {
+    pub(crate) ordinals: RangeInclusive<u64>,
     more: bool,
     grow: Grow,
 }
 
-fn span(
-    view: &dyn View,
-    room: &RoomName,
+/// The entry whose ordinal tells where a page begins or ends; `None` where the head's does.
+pub(crate) fn counted_from(anchor: HistoryAnchor) -> Option<Seq> {
+    match anchor {
+        HistoryAnchor::Newest => None,
+        HistoryAnchor::After(seq) => Some(seq),
+        HistoryAnchor::Before(seq) | HistoryAnchor::Around(seq) => Some(seq.saturating_sub(1)),
+    }
+}
+
+/// The posts that an anchor means. `ordinal_at` is asked at most for the entry [`counted_from`], and
+/// only if it lies between first and head.
+pub(crate) fn span(
     head: &RoomHead,
     anchor: HistoryAnchor,
-    limit: u64,
+    limit: u32,
+    ordinal_at: impl FnOnce(Seq) -> Read<u64>,
 ) -> Read<Span> {
+    let limit = u64::from(limit.min(PAGE_POSTS_MAX));
     let (lowest, highest) = (head.first_ordinal + 1, head.ordinal);
     let down_from = |top: u64| {
         let bottom = (top + 1).saturating_sub(limit).max(lowest);
         Span { ordinals: bottom..=top, more: bottom > lowest && top >= lowest, grow: Grow::Down }
     };
+    // Posts up to and including the entry that is counted from.
+    let below = match counted_from(anchor) {
+        None => highest,
+        Some(seq) if seq < head.first => head.first_ordinal,
+        Some(seq) if seq >= head.head => highest,
+        Some(seq) => ordinal_at(seq)?,
+    };
     Ok(match anchor {
-        HistoryAnchor::Newest => down_from(highest),
-        HistoryAnchor::Before(seq) => {
-            down_from(posts_up_to(view, room, head, seq.saturating_sub(1))?)
-        }
-        HistoryAnchor::After(seq) => {
-            let bottom = posts_up_to(view, room, head, seq)? + 1;
+        HistoryAnchor::Newest | HistoryAnchor::Before(_) => down_from(below),
+        HistoryAnchor::After(_) => {
+            let bottom = below + 1;
             let top = (bottom + limit - 1).min(highest);
             Span { ordinals: bottom..=top, more: top < highest, grow: Grow::Up }
         }
-        HistoryAnchor::Around(seq) => {
-            let pivot = posts_up_to(view, room, head, seq.saturating_sub(1))? + 1;
+        HistoryAnchor::Around(_) => {
+            let pivot = below + 1;
             // Near an end the other side gets what is left over.
             let bottom = pivot.saturating_sub(limit / 2).max(lowest);
             let top = (bottom + limit - 1).min(highest);
@@ -99,15 +109,27 @@ fn span(
     })
 }
 
-/// Posts up to and including the entry `seq`.
-fn posts_up_to(view: &dyn View, room: &RoomName, head: &RoomHead, seq: Seq) -> Read<u64> {
-    if seq < head.first {
-        Ok(head.first_ordinal)
-    } else if seq >= head.head {
-        Ok(head.ordinal)
-    } else {
-        Ok(read::header(view, room, seq)?.ordinal)
-    }
+/// A post and the bytes of its fold, if it has one and it was read.
+type Post = (Record, Option<Bytes>);
+
+/// The posts of a span that fit into `bytes_max`, and whether there are more.
+pub(crate) fn cut(span: &Span, mut posts: Vec<Post>, bytes_max: usize) -> (Vec<Post>, bool) {
+    let kept = within(&posts, span.grow, bytes_max);
+    let cut_below = kept.start > 0;
+    let cut_above = kept.end < posts.len();
+    posts.truncate(kept.end);
+    posts.drain(..kept.start);
+    let more = match span.grow {
+        Grow::Up => span.more || cut_above,
+        Grow::Down | Grow::Outward(_) => span.more || cut_below,
+    };
+    (posts, more)
+}
+
+/// Whether a post's fold counts reactions, so that somebody's own may stand.
+pub(crate) fn is_reacted_to(fold: Option<&Bytes>) -> bool {
+    let fold = fold.and_then(|fold| Fold::from_bytes(fold));
+    fold.is_some_and(|fold| !fold.reactions.is_empty())
 }
 
 fn seqs(view: &dyn View, room: &RoomName, ordinals: &RangeInclusive<u64>) -> Read<Vec<Seq>> {
@@ -145,7 +167,7 @@ fn posts(view: &dyn View, room: &RoomName, seqs: &[Seq]) -> Read<Vec<Record>> {
 }
 
 /// Which of the posts fit into `bytes_max`: a run of them, at least one.
-fn within(posts: &[Record], grow: Grow, bytes_max: usize) -> std::ops::Range<usize> {
+fn within(posts: &[Post], grow: Grow, bytes_max: usize) -> std::ops::Range<usize> {
     let mut budget = Budget::new(bytes_max);
     let (mut start, mut end) = match grow {
         Grow::Up => (0, 0),
@@ -162,7 +184,7 @@ fn within(posts: &[Record], grow: Grow, bytes_max: usize) -> std::ops::Range<usi
             upwards
         };
         let index = if upwards { end } else { start - 1 };
-        if !budget.takes(posts[index].payload.len()) {
+        if !budget.takes(posts[index].0.payload.len()) {
             break;
         }
         if upwards {
@@ -204,11 +226,7 @@ fn mine(
 ) -> Read<Vec<(Seq, Vec<String>)>> {
     let mut mine = Vec::new();
     for (post, fold) in posts.iter().zip(folds) {
-        let reacted_to = fold
-            .as_deref()
-            .and_then(Fold::from_bytes)
-            .is_some_and(|fold| !fold.reactions.is_empty());
-        if !reacted_to {
+        if !is_reacted_to(fold.as_ref()) {
             continue;
         }
         let range = keys::reactions_of(room, post.seq, user);

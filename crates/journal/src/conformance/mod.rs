@@ -7,7 +7,7 @@
 
 mod claims;
 mod erasures;
-pub(crate) mod owner;
+pub mod owner;
 mod pages;
 mod reads;
 mod schedule;

@@ -1,7 +1,5 @@
 //! An owner of one slot, as simple as a test needs it.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "some of it is for this crate's own tests"))]
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,44 +12,44 @@ use model::{
 use crate::{Claimed, Journal};
 
 /// More than any test's rooms hold.
-pub(crate) const ALL: usize = 1_000_000;
+pub const ALL: usize = 1_000_000;
 
-pub(crate) fn room(name: &str) -> RoomName {
+pub fn room(name: &str) -> RoomName {
     RoomName::new(name).expect("a valid name")
 }
 
-pub(crate) fn user(name: &str) -> UserId {
+pub fn user(name: &str) -> UserId {
     UserId::new(name).expect("a valid id")
 }
 
 /// Content that is still without a number.
 #[derive(Clone, Debug)]
-pub(crate) struct Draft {
-    pub(crate) kind: ContentKind,
-    pub(crate) target: Seq,
-    pub(crate) text: String,
+pub struct Draft {
+    pub kind: ContentKind,
+    pub target: Seq,
+    pub text: String,
 }
 
-pub(crate) fn post(text: &str) -> Draft {
+pub fn post(text: &str) -> Draft {
     Draft { kind: ContentKind::Post, target: 0, text: text.to_owned() }
 }
 
-pub(crate) fn about(kind: ContentKind, target: Seq) -> Draft {
+pub fn about(kind: ContentKind, target: Seq) -> Draft {
     Draft { kind, target, text: format!("{kind:?} of {target}") }
 }
 
-pub(crate) struct Owner {
-    pub(crate) journal: Arc<dyn Journal>,
-    pub(crate) slot: SlotNo,
-    pub(crate) epoch: Epoch,
-    pub(crate) nonce: u64,
-    pub(crate) fence: Fence,
-    pub(crate) slot_pos: u64,
+pub struct Owner {
+    pub journal: Arc<dyn Journal>,
+    pub slot: SlotNo,
+    pub epoch: Epoch,
+    pub nonce: u64,
+    pub fence: Fence,
+    pub slot_pos: u64,
     rooms: HashMap<RoomName, (LogId, Seq, u64)>,
 }
 
 impl Owner {
-    pub(crate) async fn claim(
+    pub async fn claim(
         journal: &Arc<dyn Journal>,
         slot: SlotNo,
         epoch: Epoch,
@@ -62,7 +60,7 @@ impl Owner {
     }
 
     /// The owner that this claim made.
-    pub(crate) fn of(
+    pub fn of(
         journal: &Arc<dyn Journal>,
         slot: SlotNo,
         (epoch, nonce): (Epoch, u64),
@@ -74,7 +72,7 @@ impl Owner {
     }
 
     /// Claims, and forgets what it held in memory.
-    pub(crate) async fn claim_again(&mut self) -> Claimed {
+    pub async fn claim_again(&mut self) -> Claimed {
         let claim = self.journal.claim(self.slot, self.epoch, self.nonce).await;
         let claimed = claim.expect("the claim passes");
         self.fence = claimed.fence;
@@ -84,7 +82,7 @@ impl Owner {
     }
 
     /// The room's part of a batch, numbered where the room stands.
-    pub(crate) async fn part(&mut self, name: &RoomName, drafts: Vec<Draft>) -> RoomBatch {
+    pub async fn part(&mut self, name: &RoomName, drafts: Vec<Draft>) -> RoomBatch {
         if !self.rooms.contains_key(name) {
             let head = self.journal.head(name).await.expect("readable");
             let at = match head {
@@ -113,7 +111,7 @@ impl Owner {
     }
 
     /// Appends; where that fails the owner forgets the room, as a real one would.
-    pub(crate) async fn append(&mut self, parts: Vec<RoomBatch>) -> Vec<Result<(), AppendError>> {
+    pub async fn append(&mut self, parts: Vec<RoomBatch>) -> Vec<Result<(), AppendError>> {
         let names: Vec<_> = parts.iter().map(|part| part.room.clone()).collect();
         let batch = Batch { rooms: parts };
         let results = self.journal.append(self.slot, self.fence, batch).await;
@@ -127,7 +125,7 @@ impl Owner {
     }
 
     /// Appends to one room, successfully.
-    pub(crate) async fn write(&mut self, name: &RoomName, drafts: Vec<Draft>) -> Vec<Record> {
+    pub async fn write(&mut self, name: &RoomName, drafts: Vec<Draft>) -> Vec<Record> {
         let part = self.part(name, drafts).await;
         let records = part.records.clone();
         assert_eq!(self.append(vec![part]).await, vec![Ok(())]);
@@ -136,7 +134,7 @@ impl Owner {
 }
 
 /// A record with everything in it that a row has a place for.
-pub(crate) fn record(seq: Seq, ordinal: u64, slot_pos: u64, fence: Fence, draft: Draft) -> Record {
+pub fn record(seq: Seq, ordinal: u64, slot_pos: u64, fence: Fence, draft: Draft) -> Record {
     let key = if draft.kind == ContentKind::Reaction { "👍" } else { "" };
     Record {
         seq,

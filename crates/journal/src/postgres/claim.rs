@@ -1,0 +1,104 @@
+//! Taking a slot over, also from somebody who holds its row and does not move.
+
+use model::{Epoch, SlotNo};
+
+use super::conn::{Conn, NAME_PREFIX};
+use super::outcome::Failure;
+use super::rows::{at, get, slot_number};
+use super::shared::Shared;
+use crate::{ClaimError, Claimed};
+
+/// Times that the slot's row is tried. Each holder that is ended frees it within milliseconds; more
+/// than a few in a row are not owners but something that hangs on the table.
+const TRIES: usize = 10;
+
+const CLAIM: &str = "
+    UPDATE parlour_slot SET epoch = $2, nonce = $3, fence = fence + 1
+    WHERE slot = $1 AND (epoch < $2 OR (epoch = $2 AND (fence = 0 OR nonce = $3)))
+    RETURNING fence, slot_pos";
+const EPOCH: &str = "SELECT epoch FROM parlour_slot WHERE slot = $1";
+
+/// Ends the session whose transaction holds the slot's row, if it is one of ours (of any node).
+/// A row that is being updated names the transaction, and the transaction its session.
+const END_HOLDER: &str = "
+    SELECT a.application_name, a.application_name LIKE $2 AND pg_terminate_backend(a.pid)
+    FROM parlour_slot s JOIN pg_stat_activity a ON a.backend_xid = s.xmax
+    WHERE s.slot = $1 AND a.pid <> pg_backend_pid()";
+
+/// Claims, and remembers the claim.
+pub(super) async fn claim(
+    shared: &Shared,
+    slot: SlotNo,
+    epoch: Epoch,
+    nonce: u64,
+) -> Result<Claimed, ClaimError> {
+    if slot >= shared.settings.slots {
+        return Err(ClaimError::Unavailable(format!(
+            "slot {slot} does not exist; this journal was made for {} slots",
+            shared.settings.slots
+        )));
+    }
+    let failed = |failure: Failure| {
+        shared.condition.failed(&failure);
+        failure.claim_error()
+    };
+    let conn = shared.claimers.take().await.map_err(failed)?;
+    let mut holder = String::new();
+    for _ in 0..TRIES {
+        match attempt(&conn, slot, epoch, nonce).await {
+            Ok(Some(claimed)) => {
+                shared.condition.worked();
+                shared.claims().put(slot, claimed);
+                return Ok(claimed);
+            }
+            Ok(None) => return refused(&conn, slot).await.map_err(failed)?,
+            Err(failure) if failure.is_locked() => {
+                holder = end_holder(&conn, slot).await.map_err(failed)?.unwrap_or(holder);
+            }
+            Err(failure) => return Err(failed(failure)),
+        }
+    }
+    Err(ClaimError::Unavailable(format!("slot {slot} is held by the session {holder:?}")))
+}
+
+async fn attempt(
+    conn: &Conn,
+    slot: SlotNo,
+    epoch: Epoch,
+    nonce: u64,
+) -> Result<Option<Claimed>, Failure> {
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+        [&slot_number(slot), &at(epoch), &(nonce as i64)];
+    let Some(row) = conn.query_opt(CLAIM, &params).await? else {
+        return Ok(None);
+    };
+    let number =
+        |column| get::<i64>(&row, column).map_err(|error| Failure::Lost(format!("{error:?}")));
+    let (fence, slot_pos) = (number(0)? as u64, number(1)? as u64);
+    Ok(Some(Claimed { old_fence: fence - 1, fence, slot_pos }))
+}
+
+async fn refused(conn: &Conn, slot: SlotNo) -> Result<Result<Claimed, ClaimError>, Failure> {
+    let row = conn.query_opt(EPOCH, &[&slot_number(slot)]).await?;
+    let epoch = row.and_then(|row| get::<i64>(&row, 0).ok());
+    Ok(Err(match epoch {
+        Some(epoch) => ClaimError::Refused { epoch: epoch as u64 },
+        None => ClaimError::Unavailable(format!("the row of slot {slot} is missing")),
+    }))
+}
+
+/// Ends who holds the row; answers the name of a stranger who does.
+async fn end_holder(conn: &Conn, slot: SlotNo) -> Result<Option<String>, Failure> {
+    let ours = format!("{NAME_PREFIX}%");
+    let rows = conn.query(END_HOLDER, &[&slot_number(slot), &ours]).await?;
+    let mut stranger = None;
+    for row in &rows {
+        let name: &str = get(row, 0).unwrap_or("");
+        if get(row, 1).unwrap_or(false) {
+            tracing::warn!(slot, name, "a session that held a claimed slot was ended");
+        } else {
+            stranger = Some(name.to_owned());
+        }
+    }
+    Ok(stranger)
+}
