@@ -147,6 +147,7 @@ impl Owner {
             recent: store.tail(head.saturating_sub(recent as u64)),
             seed: Seed::new(fence),
             collecting,
+            hints: None,
         };
         Owner {
             room: Room::new(now, Arc::new(limits.clone()), opening),
