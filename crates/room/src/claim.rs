@@ -127,9 +127,9 @@ impl Room {
             return Ok(());
         }
         self.head.log = head.log;
-        for record in &tail {
-            self.marks.has_read(record);
-            self.take_in(IdRow::from(record));
+        for row in tail.iter().map(IdRow::from) {
+            self.marks.has_read(&row);
+            self.take_in(row);
         }
         let entries = tail.into_iter().map(|record| Entry {
             seq: record.seq,
@@ -152,7 +152,7 @@ impl Room {
         }
         self.window.clear();
         self.head = head;
-        self.remember(&tail);
+        self.remember(tail.iter().map(IdRow::from).collect());
     }
 
     /// Nothing below `first` is kept any more.

@@ -73,6 +73,12 @@ impl Window {
         true
     }
 
+    /// The newest entries, at most `max` of them, ascending.
+    pub(crate) fn newest(&self, max: usize) -> Vec<IdRow> {
+        let skipped = self.rows.len().saturating_sub(max);
+        self.rows.iter().skip(skipped).cloned().collect()
+    }
+
     /// The entry was redacted: from now on it equals any content.
     pub(crate) fn blank(&mut self, seq: Seq) {
         let Some(low) = self.rows.front().map(|row| row.seq) else {
@@ -167,6 +173,11 @@ impl Answered {
         {
             self.standing.remove(&oldest);
         }
+    }
+
+    /// All of them, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, Standing)> {
+        self.order.iter().filter_map(|key| Some((key, *self.standing.get(key)?)))
     }
 
     pub(crate) fn find(&self, key: &Key) -> Option<Standing> {

@@ -17,6 +17,7 @@ mod claim;
 mod dedup;
 mod draft;
 mod feed;
+mod handoff;
 mod history;
 mod know;
 mod marks;
@@ -32,12 +33,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use model::{
-    Answer, Ask, AskBody, ContentKind, Fed, Fence, Limits, LogId, Now, Publish, Record, Refusal,
+    Answer, Ask, AskBody, ContentKind, Fed, Fence, Limits, LogId, Now, Publish, Refusal,
     RefusalCode, Right, Rights, RoomName, Seed, User, Who,
 };
 
 pub use port::{
-    AskId, Head, IdRow, Opening, Output, PageDone, Peer, Read, ReadDone, ReadFailed, Ticket,
+    AnsweredHint, AskId, AttachmentHint, Head, Hints, IdRow, Opening, Output, PageDone, Peer, Read,
+    ReadDone, ReadFailed, Ticket,
 };
 
 use visit::{Goal, Visit, denied};
@@ -53,6 +55,8 @@ use visit::{Goal, Visit, denied};
 /// - [`Output::Reclaim`] is answered by [`Room::handle_reclaimed`]; the slot's other rooms hear of it
 ///   by [`Room::handle_fence`], and appends of the slot wait meanwhile. If the slot is lost instead:
 ///   [`Room::handle_fenced`].
+/// - Before it is handed over: [`Room::handle_freeze`] and no word after it; appends until
+///   [`Room::is_flushed`]; then [`Room::export`]. The next owner opens it with that as a hint.
 /// - When [`Room::is_idle`], it may be dropped and opened again from the journal.
 #[derive(Debug)]
 pub struct Room {
@@ -95,9 +99,13 @@ enum State {
 }
 
 impl Room {
-    /// Opens a room as the journal tells it.
+    /// Opens a room as the journal tells it, or as its former owner handed it over.
     #[must_use]
-    pub fn new(now: Now, limits: Arc<Limits>, opening: Opening) -> Room {
+    pub fn new(now: Now, limits: Arc<Limits>, mut opening: Opening) -> Room {
+        let hints = opening.hints.take();
+        if let Some(hints) = &hints {
+            opening.head.clone_from(&hints.head);
+        }
         let collecting = opening.collecting.then(|| now.plus_ms(limits.presence_grace_ms));
         let unborn =
             Head { log: LogId::none(), first: 0, head: 0, ordinal: 0, at_ms: 0, first_ordinal: 0 };
@@ -125,20 +133,23 @@ impl Room {
             outputs: VecDeque::new(),
             active: now,
         };
-        room.remember(&opening.recent);
+        match hints {
+            Some(hints) => room.adopt(now, hints),
+            None => room.remember(opening.recent.iter().map(IdRow::from).collect()),
+        }
         room
     }
 
     /// Takes a hint of the newest entries, if it is one. Their authors have read what they wrote,
     /// even if that mark was not written any more.
-    fn remember(&mut self, recent: &[Record]) {
+    fn remember(&mut self, recent: Vec<IdRow>) {
         let from = (self.head.head + 1).saturating_sub(recent.len() as u64);
-        if !recent.iter().zip(from..).all(|(record, seq)| record.seq == seq) {
+        if !recent.iter().zip(from..).all(|(row, seq)| row.seq == seq) {
             return;
         }
-        for record in recent {
-            self.marks.has_read(record);
-            self.window.push(IdRow::from(record));
+        for row in recent {
+            self.marks.has_read(&row);
+            self.window.push(row);
         }
     }
 

@@ -9,9 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{ContentKind, Mark, Now, Record, UserId};
+use model::{ContentKind, Mark, Now, UserId};
 
-use crate::{Head, Ticket};
+use crate::{Head, IdRow, Ticket};
 
 /// Marks kept though the journal holds them, so that people who read on cost no read each time.
 const CLEAN_KEPT: usize = 4_096;
@@ -55,10 +55,10 @@ impl Marks {
     }
 
     /// The author of an entry that was found in the log has read it.
-    pub(crate) fn has_read(&mut self, record: &Record) {
-        if record.kind == ContentKind::Post && self.floors.len() < CLEAN_KEPT {
-            let mark = Mark { seq: record.seq, ordinal: record.ordinal };
-            self.floors.insert(record.user.clone(), mark);
+    pub(crate) fn has_read(&mut self, row: &IdRow) {
+        if row.kind == ContentKind::Post && self.floors.len() < CLEAN_KEPT {
+            let mark = Mark { seq: row.seq, ordinal: row.ordinal };
+            self.floors.insert(row.user.clone(), mark);
         }
     }
 
@@ -92,6 +92,11 @@ impl Marks {
     /// Makes them due once it is time.
     pub(crate) fn ripen(&mut self, now: Now, interval_ms: u64) {
         self.ripe |= self.timeout(interval_ms).is_some_and(|due| now.reached(due));
+    }
+
+    /// Makes them due at once.
+    pub(crate) fn hasten(&mut self) {
+        self.ripe |= self.is_dirty();
     }
 
     /// Those to be written now; they count as clean until [`Marks::soil`].

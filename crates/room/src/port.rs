@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use model::{
-    Answer, ContentKind, Digest, Fed, Fence, HistoryAnchor, LogId, MessageId, Record, RoomName,
-    Seed, Seq, StateKey, UserId,
+    Answer, ContentKind, Digest, Fed, Fence, Generation, HistoryAnchor, LogId, MessageId, Record,
+    RoomName, Seed, Seq, SessionId, StateKey, User, UserId,
 };
 
 /// One connected stream of an edge's link. A stream that comes back is another peer.
@@ -55,6 +55,53 @@ pub struct Opening {
     /// Whether the room was taken over from another owner: then presence is collected in silence
     /// for the grace.
     pub collecting: bool,
+    /// What the former owner handed over, if the claim's old fence is the one that it named: then
+    /// `head`, `recent` and `collecting` are not looked at, and nothing need be read.
+    pub hints: Option<Hints>,
+}
+
+/// What a room's owner knows of it, for the next one. True only under the fence under which it was
+/// exported, and only if nothing was appended under it since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Where the room stands; `None` while it is unborn.
+    pub head: Option<Head>,
+    /// The newest entries' ids, ascending, without a hole up to head; may be empty.
+    pub ids: Vec<IdRow>,
+    /// Publishes that were answered without an entry of their own, the oldest first.
+    pub answered: Vec<AnsweredHint>,
+    /// Who is here, the oldest attachment first.
+    pub attachments: Vec<AttachmentHint>,
+    /// For how long presence is still being collected; 0 if it is known.
+    pub collecting_ms: u64,
+}
+
+/// A publish that changed nothing, and the entry that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnsweredHint {
+    /// Its author.
+    pub user: UserId,
+    /// The id chosen by the author's client.
+    pub id: MessageId,
+    /// The entry that was named in the answer.
+    pub seq: Seq,
+    /// When that was written.
+    pub at_ms: u64,
+    /// Digest of the publish's content.
+    pub digest: Digest,
+}
+
+/// An attachment of which the next owner does not know the stream yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachmentHint {
+    /// The session.
+    pub session: SessionId,
+    /// Its connection.
+    pub generation: Generation,
+    /// The person, as the attachment shows it.
+    pub user: User,
+    /// What is left of its grace, if its connection is lost; `None` while it is held.
+    pub grace_ms: Option<u64>,
 }
 
 /// Something that a room wants done. Only what is committed is ever told.

@@ -5,14 +5,15 @@
 //!
 //! # Invariants
 //! - A person is present while any of its attachments is held or in its grace.
-//! - An attachment is changed only by who names its generation and its peer.
+//! - An attachment is changed only by who names its generation and its peer. One that a former owner
+//!   handed over has no peer yet: whoever names its generation first is its peer.
 //! - What `told` holds is what every watcher holds; a delta is always against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Generation, Limits, Now, PresenceChange, Roster, SessionId, User, UserId};
 
-use crate::Peer;
+use crate::{AttachmentHint, Peer};
 
 /// Who is here, by attachments.
 #[derive(Debug, Default)]
@@ -32,9 +33,10 @@ pub(crate) struct Presence {
 struct Attachment {
     user: User,
     generation: Generation,
-    peer: Peer,
+    /// `None` until its edge has told it to this owner.
+    peer: Option<Peer>,
     order: u64,
-    /// The end of its grace, when its connection is lost.
+    /// The end of its grace, when its connection is lost or was not told yet.
     until: Option<Now>,
 }
 
@@ -54,8 +56,47 @@ impl Presence {
         Presence { collecting, told, ..Presence::default() }
     }
 
+    /// What the next owner is told: the attachments by age, and for how long more are collected.
+    pub(crate) fn export(&self, now: Now) -> (Vec<AttachmentHint>, u64) {
+        let left_ms = |until: Now| until.mono_us.saturating_sub(now.mono_us).div_ceil(1_000);
+        let mut by_age: Vec<_> = self.sessions.iter().collect();
+        by_age.sort_unstable_by_key(|(_, held)| held.order);
+        let hint = |(session, held): (&SessionId, &Attachment)| AttachmentHint {
+            session: session.clone(),
+            generation: held.generation,
+            user: held.user.clone(),
+            // Whoever is not told again to this owner has no more time with the next one.
+            grace_ms: held.until.map(left_ms),
+        };
+        let collecting_ms = self.collecting.map_or(0, left_ms);
+        (by_age.into_iter().map(hint).collect(), collecting_ms)
+    }
+
+    /// Takes over from a former owner: everybody is here, and has the grace to be told again.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Now,
+        limits: &Limits,
+        attachments: Vec<AttachmentHint>,
+        collecting_ms: u64,
+    ) {
+        let grace_ms = limits.presence_grace_ms;
+        for AttachmentHint { session, generation, user, grace_ms: left_ms } in attachments {
+            let until = now.plus_ms(left_ms.unwrap_or(grace_ms).min(grace_ms));
+            self.place(session.clone(), generation, None, &user);
+            self.lose(&session, until);
+        }
+        let collecting_ms = collecting_ms.min(grace_ms);
+        self.collecting = (collecting_ms > 0).then(|| now.plus_ms(collecting_ms));
+        if self.collecting.is_none() {
+            // Whoever watches is told so from the start.
+            self.dirty = false;
+            self.change(true, limits.presence_list_max);
+        }
+    }
+
     /// A connection of a session reads the room. An older connection than the one that is known
-    /// changes nothing.
+    /// changes nothing; one that is told again keeps its age.
     pub(crate) fn attach(
         &mut self,
         session: SessionId,
@@ -63,9 +104,26 @@ impl Presence {
         peer: Peer,
         user: &User,
     ) {
-        if self.sessions.get(&session).is_some_and(|held| held.generation > generation) {
-            return;
+        match self.sessions.get_mut(&session) {
+            Some(held) if held.generation > generation => {}
+            Some(held) if held.generation == generation && held.user == *user => {
+                held.peer = Some(peer);
+                if let Some(until) = held.until.take() {
+                    self.graces.remove(&(until.mono_us, session));
+                }
+            }
+            _ => self.place(session, generation, Some(peer), user),
         }
+    }
+
+    /// Puts an attachment in the place of the session's former one, as the youngest.
+    fn place(
+        &mut self,
+        session: SessionId,
+        generation: Generation,
+        peer: Option<Peer>,
+        user: &User,
+    ) {
         self.remove(&session);
         self.attached += 1;
         let order = self.attached;
@@ -83,8 +141,10 @@ impl Presence {
         peer: Peer,
         grace: Option<Now>,
     ) {
-        let named = |held: &Attachment| held.generation == generation && held.peer == peer;
-        if !self.sessions.get(session).is_some_and(named) {
+        let Some(held) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if held.generation != generation || *held.peer.get_or_insert(peer) != peer {
             return;
         }
         match grace {
@@ -98,7 +158,7 @@ impl Presence {
         let lost: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, held)| held.peer == peer)
+            .filter(|(_, held)| held.peer == Some(peer))
             .map(|(session, _)| session.clone())
             .collect();
         for session in lost {
@@ -113,7 +173,7 @@ impl Presence {
             .filter(|session| Some(*session) != but)
             .filter_map(|session| self.sessions.get(session))
             .filter(|held| held.until.is_none())
-            .map(|held| held.peer)
+            .filter_map(|held| held.peer)
             .collect()
     }
 

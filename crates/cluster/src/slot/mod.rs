@@ -7,16 +7,23 @@
 //! ```text
 //!          TakeOver           swapped            claimed          tail read
 //!   Idle ───────────> Swapping ──────> Claiming ─────────> Tailing ────────> Serving
-//!     ^                  ^               │  ^                 │                │ │
-//!     │                  └─ refused: E+1 ┘  └── unknown, ─────┴────────────────┘ │
-//!     └──────────────────────── fenced, released, lost to another ───────────────┘
+//!     ^                  ^               │  ^                 │                │ │ │
+//!     │                  └─ refused: E+1 ┘  ├── unknown, ─────┴────────────────┘ │ │ Give
+//!     │                                     ├── not flushed ───── Freezing <─────┼─┘
+//!     │                                     │                        │ flushed   │
+//!     │                                     └── failed: thaw ── Transferring     │
+//!     │                                                              │           │
+//!     └───────── fenced, released, lost to another, given away ──────┴───────────┘
 //! ```
-//! A handoff will add `Freezing` and `Transferring` between `Serving` and `Idle`; a thaw is a claim.
 //!
 //! # Invariants
 //! - One step is out at a time: the next is only given after the reply to the last, or not at all.
 //! - A reply that belongs to no step that is out changes nothing.
 //! - `Serve` is preceded by `Claimed` and `TailRead` of the same claim.
+//! - Nothing is appended under a claim from `Transfer` on: a thaw is another claim.
+//! - Whoever finds that the registry has moved on to another owner leaves the slot to it; only an order
+//!   that is given in knowledge of that owner takes it over. Only a registry that went back is
+//!   overwritten.
 //! - Retries are spaced by [`RETRY_MS_MIN`] to [`RETRY_MS_MAX`]: two owners cannot steal from each other in
 //!   a tight circle.
 
@@ -24,100 +31,18 @@ use model::{Epoch, Fence, NodeId, Now};
 
 use crate::SlotRecord;
 
+mod handoff;
 #[cfg(test)]
 mod tests;
+mod words;
+
+pub use words::{DropReason, Order, Reply, Step};
 
 /// First wait before a step that failed is tried again, in milliseconds.
 pub const RETRY_MS_MIN: u64 = 20;
 /// Longest wait before a step that failed is tried again, in milliseconds: a journal that comes back
 /// is noticed within a second.
 pub const RETRY_MS_MAX: u64 = 1_000;
-
-/// What the process wants of the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Own it.
-    TakeOver,
-    /// Give it up: nothing of it is wanted here any more.
-    Release,
-    /// What was served may be outdated (an append without an answer, a position above head): claim
-    /// again and read the tail.
-    Reclaim,
-}
-
-/// What became of a step, or of an append or a check under the current claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// To `Cas`: done, or somebody else's record stands there.
-    Swapped(Option<SlotRecord>),
-    /// To `Cas`: no answer; it may have been done.
-    SwapLost,
-    /// To `Claim`: committed.
-    Claimed {
-        /// The fence before.
-        old: Fence,
-        /// Ours.
-        fence: Fence,
-    },
-    /// To `Claim`: the journal holds this epoch, claimed by somebody else.
-    ClaimRefused {
-        /// The stored epoch.
-        stored: Epoch,
-    },
-    /// To `Claim`: no answer, or not now.
-    ClaimLost,
-    /// To `ReadTail`: every open room stands on what the journal holds.
-    TailRead,
-    /// To `ReadTail`: not now.
-    TailLost,
-    /// Somebody claimed after us.
-    Fenced {
-        /// The fence that was checked; an older claim's verdict is ignored.
-        fence: Fence,
-    },
-}
-
-/// What the slot's task shall do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Swap the registry's record: this node, `epoch`, if its revision is still `expected`.
-    Cas {
-        /// Revision of the record that is replaced; 0 for none.
-        expected: u64,
-        /// The epoch to write.
-        epoch: Epoch,
-    },
-    /// Stop appending and claim the slot in the journal with this process's nonce.
-    Claim {
-        /// The epoch to claim.
-        epoch: Epoch,
-    },
-    /// Read what the journal holds behind what is known, under the new claim.
-    ReadTail {
-        /// The claim's fence.
-        fence: Fence,
-    },
-    /// Answer and append from here on.
-    Serve {
-        /// Appends are checked against it.
-        fence: Fence,
-        /// The fence before the claim: whether a transfer's hints count.
-        old: Fence,
-    },
-    /// Forget the slot's rooms and detach their subscribers.
-    Drop(DropReason),
-}
-
-/// Why a slot's rooms are dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DropReason {
-    /// Somebody claimed after us.
-    Fenced,
-    /// It is given up on purpose.
-    Released,
-    /// The registry names another owner.
-    Moved,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -126,6 +51,8 @@ enum Phase {
     Claiming { epoch: Epoch },
     Tailing { epoch: Epoch, fence: Fence, old: Fence },
     Serving { epoch: Epoch, fence: Fence },
+    Freezing { epoch: Epoch, fence: Fence },
+    Transferring { epoch: Epoch, fence: Fence },
 }
 
 /// The slot machine of one node. Owned by the slot's task.
@@ -155,6 +82,10 @@ pub struct Slot {
     stale: bool,
     /// This node was fenced: it comes back only if the registry still names it.
     fenced: bool,
+    /// To whom the slot goes, while it is frozen or transferred.
+    taker: Option<NodeId>,
+    /// This node leaves: it takes nothing over.
+    draining: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +93,8 @@ enum StepKind {
     Cas,
     Claim,
     ReadTail,
+    Freeze,
+    Transfer,
 }
 
 impl Reply {
@@ -173,6 +106,8 @@ impl Reply {
                 Some(StepKind::Claim)
             }
             Reply::TailRead | Reply::TailLost => Some(StepKind::ReadTail),
+            Reply::Flushed => Some(StepKind::Freeze),
+            Reply::Transferred { .. } | Reply::TransferFailed => Some(StepKind::Transfer),
             Reply::Fenced { .. } => None,
         }
     }
@@ -197,10 +132,12 @@ impl Slot {
             out: None,
             stale: false,
             fenced: false,
+            taker: None,
+            draining: false,
         }
     }
 
-    /// The fence to append under; `None` while the slot is not served.
+    /// The fence under which words are answered; `None` while the slot is not served.
     #[must_use]
     pub fn serving(&self) -> Option<Fence> {
         match self.phase {
@@ -209,25 +146,49 @@ impl Slot {
         }
     }
 
+    /// The fence to append under: while the slot is served, and while what was taken is flushed.
+    #[must_use]
+    pub fn appending(&self) -> Option<Fence> {
+        self.serving().or(self.flushing())
+    }
+
     /// The registry's record of the slot, whenever it is read or changes.
     pub fn handle_record(&mut self, _now: Now, record: Option<SlotRecord>) {
         let newer = |known: &SlotRecord, told: &SlotRecord| told.revision > known.revision;
+        let known = self.known_epoch();
         match (&self.record, &record) {
             (Some(known), Some(told)) if !newer(known, told) => return,
-            _ => self.record = record,
+            _ => self.record.clone_from(&record),
         }
-        let Some(record) = &self.record else { return };
-        let lost =
-            record.owner != self.me && self.epoch().is_some_and(|epoch| record.epoch > epoch);
-        if lost && !matches!(self.phase, Phase::Idle | Phase::Swapping { .. }) {
-            self.wanted = false;
-            self.drop_rooms(DropReason::Moved);
+        let Some(record) = record.filter(|record| record.owner != self.me) else {
+            return;
+        };
+        match self.phase {
+            Phase::Idle => {}
+            Phase::Swapping { .. } if record.epoch <= known => {}
+            Phase::Transferring { epoch, .. } if record.epoch > epoch => self.overtaken(&record),
+            Phase::Swapping { .. } => self.moved(),
+            Phase::Claiming { epoch }
+            | Phase::Tailing { epoch, .. }
+            | Phase::Serving { epoch, .. }
+            | Phase::Freezing { epoch, .. }
+            | Phase::Transferring { epoch, .. } => {
+                if record.epoch > epoch {
+                    self.moved();
+                }
+            }
         }
+    }
+
+    /// This node leaves: from now on it takes over nothing that the registry does not give to it.
+    pub fn handle_drain(&mut self, _now: Now) {
+        self.draining = true;
     }
 
     /// What the process wants.
     pub fn handle_order(&mut self, _now: Now, order: Order) {
         match order {
+            Order::TakeOver if self.draining && !self.is_ours() => {}
             Order::TakeOver => {
                 self.wanted = true;
                 if self.phase == Phase::Idle && self.retry_at.is_none() {
@@ -239,6 +200,7 @@ impl Slot {
                 self.drop_rooms(DropReason::Released);
             }
             Order::Reclaim => self.claim_again(),
+            Order::Give { to } => self.give(to),
         }
     }
 
@@ -264,7 +226,7 @@ impl Slot {
             }
             (Phase::Claiming { .. }, Reply::ClaimRefused { stored }) => {
                 self.epoch_min = stored + 1;
-                self.start();
+                if self.is_ours() { self.start() } else { self.moved() }
             }
             (Phase::Tailing { epoch, fence, old }, Reply::TailRead) => {
                 self.phase = Phase::Serving { epoch, fence };
@@ -273,6 +235,13 @@ impl Slot {
                 // Not before the task could append once: claims must not starve appends.
                 self.retry_at = self.reclaim.then_some(now);
             }
+            (Phase::Freezing { epoch, fence }, Reply::Flushed) => {
+                self.enter(Phase::Transferring { epoch, fence });
+            }
+            (Phase::Transferring { epoch, .. }, Reply::Transferred { epoch: reached }) => {
+                self.transferred(epoch, reached);
+            }
+            (Phase::Transferring { epoch, .. }, Reply::TransferFailed) => self.thaw(epoch),
             _ => {}
         }
     }
@@ -317,32 +286,41 @@ impl Slot {
             }
             Phase::Claiming { epoch } => (StepKind::Claim, Step::Claim { epoch }),
             Phase::Tailing { fence, .. } => (StepKind::ReadTail, Step::ReadTail { fence }),
+            Phase::Freezing { .. } => (StepKind::Freeze, Step::Freeze),
+            Phase::Transferring { epoch, fence } => {
+                let to = self.taker.clone().expect("set when the handoff began");
+                (StepKind::Transfer, Step::Transfer { to, epoch, fence })
+            }
         };
         self.out = Some(kind);
         Some(step)
     }
 
-    fn epoch(&self) -> Option<Epoch> {
-        match self.phase {
-            Phase::Idle => None,
-            Phase::Swapping { epoch }
-            | Phase::Claiming { epoch }
-            | Phase::Tailing { epoch, .. }
-            | Phase::Serving { epoch, .. } => Some(epoch),
-        }
+    /// Whether the registry names this node, as far as is known.
+    fn is_ours(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.owner == self.me)
+    }
+
+    fn known_epoch(&self) -> Epoch {
+        self.record.as_ref().map_or(0, |record| record.epoch)
     }
 
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.step_due = true;
         self.retry_at = None;
+        self.forget_out();
+    }
+
+    /// The reply to what is out is of no use any more. Nothing waits for a flush: it may never end.
+    fn forget_out(&mut self) {
+        self.out = self.out.filter(|step| *step != StepKind::Freeze);
         self.stale = self.out.is_some();
     }
 
     /// After a failure: not against an owner that the registry names meanwhile.
     fn start_again(&mut self) {
-        let ours = self.record.as_ref().is_some_and(|record| record.owner == self.me);
-        if self.fenced && !ours {
+        if (self.fenced || self.draining) && !self.is_ours() {
             self.wanted = false;
             self.dropped = Some(DropReason::Moved);
         } else {
@@ -370,17 +348,14 @@ impl Slot {
     /// A swap answered with what stands in the registry now. A swap whose reply was lost shows up here
     /// as a conflict with this node's own record, which is as good as done.
     fn swapped(&mut self, now: Now, epoch: Epoch, record: Option<SlotRecord>) {
-        let reached = record.as_ref().is_some_and(|record| record.epoch >= epoch);
-        let ours = record.as_ref().is_some_and(|record| record.owner == self.me);
+        let known = self.known_epoch();
         self.record = record;
-        match (reached, ours) {
-            (true, true) => self.start(),
-            (true, false) => {
-                self.wanted = false;
-                self.drop_rooms(DropReason::Moved);
-            }
-            // The registry went back in time, or a third node swapped away from the record we knew.
-            (false, _) => {
+        let stands = self.known_epoch();
+        match self.is_ours() {
+            true if stands >= epoch => self.start(),
+            false if stands >= epoch || stands > known => self.moved(),
+            // The registry went back in time.
+            _ => {
                 self.phase = Phase::Idle;
                 self.retry_later(now);
             }
@@ -390,11 +365,13 @@ impl Slot {
     /// Claims again under the current epoch, after whatever prompted it.
     fn claim_again(&mut self) {
         match self.phase {
-            Phase::Serving { epoch, .. } => {
+            Phase::Serving { epoch, .. } | Phase::Freezing { epoch, .. } => {
                 self.served = None;
                 self.reclaim = false;
                 self.enter(Phase::Claiming { epoch });
             }
+            // If it comes to nothing, a claim follows.
+            Phase::Transferring { .. } => {}
             // The claim that is out, or that the tail is read for, may have been made before.
             Phase::Tailing { .. } => self.reclaim = true,
             Phase::Claiming { .. } => self.reclaim |= self.out.is_some(),
@@ -404,7 +381,14 @@ impl Slot {
 
     fn fenced(&mut self, now: Now, checked: Fence) {
         let current = match self.phase {
-            Phase::Tailing { fence, .. } | Phase::Serving { fence, .. } => fence,
+            Phase::Tailing { fence, .. }
+            | Phase::Serving { fence, .. }
+            | Phase::Freezing { fence, .. } => fence,
+            // The taker has claimed, most likely: there is nothing to come back for.
+            Phase::Transferring { fence, .. } if checked == fence => {
+                self.wanted = false;
+                fence
+            }
             _ => return,
         };
         if checked == current {
@@ -416,6 +400,12 @@ impl Slot {
         }
     }
 
+    /// The registry names somebody else.
+    fn moved(&mut self) {
+        self.wanted = false;
+        self.drop_rooms(DropReason::Moved);
+    }
+
     fn drop_rooms(&mut self, reason: DropReason) {
         if self.phase != Phase::Idle {
             self.dropped = Some(reason);
@@ -425,7 +415,7 @@ impl Slot {
         self.served = None;
         self.reclaim = false;
         self.retry_at = None;
-        self.stale = self.out.is_some();
+        self.forget_out();
     }
 
     fn retry_later(&mut self, now: Now) {

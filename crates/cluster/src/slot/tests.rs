@@ -283,3 +283,186 @@ fn random_replies_never_make_it_serve_without_a_claim_and_its_tail() {
         }
     }
 }
+
+fn to(name: &str) -> NodeId {
+    NodeId::new(name).expect("valid")
+}
+
+fn given(epoch: Epoch) -> Option<Step> {
+    Some(Step::Drop(DropReason::Given { to: to("taker"), epoch }))
+}
+
+/// A machine that serves epoch 1 under fence 1 and was told to give the slot away.
+fn freezing() -> Slot {
+    let mut slot = serving();
+    slot.handle_order(at(0), Order::Give { to: to("taker") });
+    assert_eq!(slot.poll_step(), Some(Step::Freeze));
+    assert_eq!(slot.giving(), Some(&to("taker")));
+    slot
+}
+
+fn transferring() -> Slot {
+    let mut slot = freezing();
+    assert_eq!((slot.serving(), slot.appending()), (None, Some(1)), "what was taken is flushed");
+    slot.handle_reply(at(0), Reply::Flushed);
+    assert_eq!(slot.poll_step(), Some(Step::Transfer { to: to("taker"), epoch: 1, fence: 1 }));
+    assert_eq!((slot.serving(), slot.appending()), (None, None));
+    slot
+}
+
+#[test]
+fn a_slot_is_given_by_freezing_flushing_and_transferring() {
+    let mut slot = transferring();
+    slot.handle_reply(at(1), Reply::Transferred { epoch: 2 });
+    assert_eq!(slot.poll_step(), given(2));
+    assert_eq!((slot.poll_step(), slot.poll_timeout(), slot.giving()), (None, None, None));
+    slot.handle_record(at(2), Some(record("taker", 2, 2)));
+    assert_eq!(slot.poll_step(), None);
+}
+
+#[test]
+fn only_a_slot_that_is_served_and_not_in_doubt_is_given() {
+    let give = || Order::Give { to: to("taker") };
+    let mut idle = Slot::new(me());
+    idle.handle_order(at(0), give());
+    assert_eq!((idle.poll_step(), idle.giving()), (None, None));
+
+    let mut to_itself = serving();
+    to_itself.handle_order(at(0), Order::Give { to: me() });
+    assert_eq!(to_itself.giving(), None);
+
+    let mut in_doubt = serving();
+    in_doubt.handle_order(at(0), Order::Reclaim);
+    in_doubt.handle_order(at(0), give());
+    assert_eq!(in_doubt.poll_step(), Some(Step::Claim { epoch: 1 }));
+    assert_eq!(in_doubt.giving(), None);
+
+    let mut given_already = freezing();
+    given_already.handle_order(at(0), Order::Give { to: to("other") });
+    assert_eq!(given_already.giving(), Some(&to("taker")));
+    assert_eq!(given_already.poll_step(), None);
+}
+
+#[test]
+fn a_transfer_that_fails_thaws_by_claiming_under_the_same_epoch() {
+    for late in [Reply::TransferFailed, Reply::Transferred { epoch: 1 }] {
+        let mut slot = transferring();
+        slot.handle_reply(at(0), late);
+        assert_eq!(slot.appending(), None, "not before the claim");
+        assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+        slot.handle_reply(at(0), Reply::Claimed { old: 1, fence: 2 });
+        assert_eq!(slot.poll_step(), Some(Step::ReadTail { fence: 2 }));
+        slot.handle_reply(at(0), Reply::TailRead);
+        assert_eq!(slot.poll_step(), Some(Step::Serve { fence: 2, old: 1 }));
+        // The answer that comes too late changes nothing.
+        slot.handle_reply(at(1), Reply::Transferred { epoch: 2 });
+        assert_eq!(slot.serving(), Some(2));
+    }
+}
+
+#[test]
+fn a_thaw_that_the_taker_forestalled_finds_its_record_and_does_not_steal_back() {
+    let mut slot = transferring();
+    slot.handle_reply(at(0), Reply::TransferFailed);
+    assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+    slot.handle_reply(at(0), Reply::ClaimRefused { stored: 2 });
+    // It expects its own record: the taker's is in the way.
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 1, epoch: 3 }));
+    slot.handle_reply(at(0), Reply::Swapped(Some(record("taker", 2, 2))));
+    assert_eq!(slot.poll_step(), Some(Step::Drop(DropReason::Moved)));
+    assert_eq!((slot.poll_step(), slot.poll_timeout()), (None, None));
+}
+
+#[test]
+fn a_record_that_arrives_during_a_thaw_ends_it() {
+    for refused_first in [false, true] {
+        let mut slot = transferring();
+        slot.handle_reply(at(0), Reply::TransferFailed);
+        assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+        if refused_first {
+            slot.handle_reply(at(0), Reply::ClaimRefused { stored: 2 });
+        }
+        slot.handle_record(at(0), Some(record("taker", 2, 2)));
+        assert_eq!(slot.poll_step(), Some(Step::Drop(DropReason::Moved)));
+        slot.handle_reply(at(0), Reply::ClaimRefused { stored: 2 });
+        assert_eq!((slot.poll_step(), slot.poll_timeout()), (None, None));
+    }
+}
+
+#[test]
+fn the_takers_record_completes_the_transfer_and_anybody_elses_ends_it() {
+    for (owner, expected) in [("taker", given(2)), ("other", Some(Step::Drop(DropReason::Moved)))] {
+        let mut slot = transferring();
+        slot.handle_record(at(0), Some(record(owner, 2, 2)));
+        assert_eq!(slot.poll_step(), expected);
+        // The reply that is still to come is swallowed, whatever it is.
+        slot.handle_reply(at(1), Reply::TransferFailed);
+        assert_eq!((slot.poll_step(), slot.poll_timeout()), (None, None));
+    }
+}
+
+#[test]
+fn a_fenced_giver_does_not_come_back() {
+    let mut slot = transferring();
+    slot.handle_reply(at(0), Reply::Fenced { fence: 1 });
+    assert_eq!(slot.poll_step(), Some(Step::Drop(DropReason::Fenced)));
+    slot.handle_reply(at(1), Reply::TransferFailed);
+    assert_eq!((slot.poll_step(), slot.poll_timeout()), (None, None));
+}
+
+#[test]
+fn a_flush_that_leaves_a_doubt_becomes_a_claim() {
+    let mut slot = freezing();
+    slot.handle_order(at(0), Order::Reclaim);
+    assert_eq!(slot.giving(), None);
+    assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }), "no flush is waited for");
+    slot.handle_reply(at(0), Reply::Flushed);
+    slot.handle_reply(at(0), Reply::Claimed { old: 1, fence: 2 });
+    assert_eq!(slot.poll_step(), Some(Step::ReadTail { fence: 2 }));
+
+    // During the transfer the doubt waits: if that fails, a claim follows.
+    let mut slot = transferring();
+    slot.handle_order(at(0), Order::Reclaim);
+    assert_eq!(slot.poll_step(), None);
+    assert_eq!(slot.giving(), Some(&to("taker")));
+}
+
+#[test]
+fn whoever_was_superseded_while_it_was_paused_does_not_steal_back() {
+    let mut slot = serving();
+    slot.handle_order(at(0), Order::Reclaim);
+    assert_eq!(slot.poll_step(), Some(Step::Claim { epoch: 1 }));
+    slot.handle_reply(at(0), Reply::ClaimRefused { stored: 2 });
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 1, epoch: 3 }));
+    slot.handle_reply(at(0), Reply::Swapped(Some(record("other", 2, 2))));
+    assert_eq!(slot.poll_step(), Some(Step::Drop(DropReason::Moved)));
+    assert_eq!(slot.poll_timeout(), None);
+}
+
+#[test]
+fn a_swap_that_is_tried_again_does_not_run_over_a_newcomer() {
+    let mut slot = ordered(Some(record("dead", 4, 7)));
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 7, epoch: 5 }));
+    slot.handle_reply(at(0), Reply::SwapLost);
+    slot.handle_record(at(1), Some(record("winner", 5, 8)));
+    assert_eq!(slot.poll_step(), Some(Step::Drop(DropReason::Moved)));
+    assert_eq!((slot.poll_step(), slot.poll_timeout()), (None, None));
+    // If that one dies, too, it takes another order.
+    slot.handle_order(at(9), Order::TakeOver);
+    assert_eq!(slot.poll_step(), Some(Step::Cas { expected: 8, epoch: 6 }));
+}
+
+#[test]
+fn who_drains_claims_what_is_its_own_and_takes_nothing_over() {
+    for (known, expected) in [
+        (None, None),
+        (Some(record("dead", 4, 7)), None),
+        (Some(record("me", 4, 7)), Some(Step::Claim { epoch: 4 })),
+    ] {
+        let mut slot = Slot::new(me());
+        slot.handle_drain(at(0));
+        slot.handle_record(at(0), known);
+        slot.handle_order(at(0), Order::TakeOver);
+        assert_eq!(slot.poll_step(), expected);
+    }
+}

@@ -25,6 +25,9 @@ impl SlotTask {
             }
             Step::ReadTail { fence } => self.read_tails(fence),
             Step::Serve { fence, old } => self.serve(now, fence, old),
+            // Nobody orders a handoff here yet; one that were asked for would come to nothing.
+            Step::Freeze => self.machine.handle_reply(now, Reply::Flushed),
+            Step::Transfer { .. } => self.machine.handle_reply(now, Reply::TransferFailed),
             Step::Drop(reason) => self.drop_rooms(now, reason),
         }
     }

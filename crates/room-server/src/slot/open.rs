@@ -83,6 +83,7 @@ impl SlotTask {
             recent,
             seed: Seed::new(self.seed.next_u64()),
             collecting: self.collect_until.is_some_and(|until| !now.reached(until)),
+            hints: None,
         };
         let limits = Arc::clone(&self.shared.config.limits);
         let room = Room::new(now, limits, opening);
