@@ -23,6 +23,7 @@ pub mod measure;
 pub mod replay;
 mod table;
 mod target;
+pub mod verify;
 
 pub use cli::{BenchArgs, BenchCommand, run};
 pub use error::BenchError;
