@@ -28,3 +28,4 @@ pub mod verify;
 pub use cli::{BenchArgs, BenchCommand, run};
 pub use error::BenchError;
 pub use target::{Dialer, Format, Target};
+pub use verify::VerifyArgs;

@@ -28,7 +28,6 @@ pub enum Breach {
 
 /// How much was checked, and how often each promise was broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Counts {
     /// Messages handed to clients.
     pub sent: u64,
