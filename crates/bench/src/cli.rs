@@ -85,7 +85,7 @@ async fn measure(args: BenchArgs) -> Result<ExitCode, BenchError> {
     })
 }
 
-fn print(report: &(impl Display + Serialize), json: bool, clean: bool) -> ExitCode {
+pub(crate) fn print(report: &(impl Display + Serialize), json: bool, clean: bool) -> ExitCode {
     match json {
         true => {
             let text = serde_json::to_string(report).expect("a report is plain data");

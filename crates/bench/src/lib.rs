@@ -23,7 +23,9 @@ pub mod measure;
 pub mod replay;
 mod table;
 mod target;
+pub mod verify;
 
 pub use cli::{BenchArgs, BenchCommand, run};
 pub use error::BenchError;
 pub use target::{Dialer, Format, Target};
+pub use verify::VerifyArgs;

@@ -36,6 +36,7 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Dialer {
     target: Target,
+    token: Option<String>,
     loopback: bool,
     dialled: AtomicU32,
 }
@@ -48,7 +49,14 @@ impl Dialer {
             let rest = target.url.split_once("://").and_then(|(_, rest)| rest.strip_prefix(host));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         });
-        Dialer { target, loopback, dialled: AtomicU32::new(0) }
+        Dialer { target, token: None, loopback, dialled: AtomicU32::new(0) }
+    }
+
+    /// Every client shows this token, if it is one.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<String>) -> Dialer {
+        self.token = token;
+        self
     }
 
     /// A client of this name, which has not dialled yet.
@@ -58,6 +66,7 @@ impl Dialer {
             Format::Json => Encoding::Json,
             Format::Proto => Encoding::Proto,
         });
+        options.client.token.clone_from(&self.token);
         options.client.client = concat!("parlour-bench/", env!("CARGO_PKG_VERSION")).to_owned();
         let nth = self.dialled.fetch_add(1, Ordering::Relaxed);
         // Only Linux answers on all of 127.0.0.0/8.

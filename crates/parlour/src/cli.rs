@@ -27,6 +27,8 @@ pub enum Command {
     Journal(JournalCommand),
     /// Measure a running server, and check what it delivers.
     Bench(Box<bench::BenchArgs>),
+    /// Publish and read from many clients while you do what you do, and check every promise over all of it.
+    Verify(Box<bench::VerifyArgs>),
 }
 
 /// Tools for the embedded journal.

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         }),
         Command::Journal(command) => tools::journal(command),
         Command::Bench(args) => bench::run(*args),
+        Command::Verify(args) => bench::verify::run_args(*args),
     }
 }
 

@@ -15,7 +15,7 @@
 
 mod findings;
 mod log;
-mod reader;
+pub(crate) mod reader;
 #[cfg(test)]
 mod tests;
 

@@ -14,7 +14,7 @@ const HOLES_MAX: usize = 65_536;
 
 /// How an entry's number fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     Next,
     /// Some before it have not come.
     Hole {
@@ -28,13 +28,13 @@ pub(super) enum Arrival {
 
 /// Entries that a reader was never told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) count: u64,
-    pub(super) first: Option<Seq>,
+pub(crate) struct Missing {
+    pub(crate) count: u64,
+    pub(crate) first: Option<Seq>,
 }
 
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     name: String,
     start: Seq,
     due: Seq,
@@ -49,7 +49,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(name: &str, after: Seq) -> Reading {
+    pub(crate) fn new(name: &str, after: Seq) -> Reading {
         Reading {
             name: name.to_owned(),
             start: after,
@@ -68,11 +68,11 @@ impl Reading {
     }
 
     /// The number that comes next.
-    pub(super) fn due(&self) -> Seq {
+    pub(crate) fn due(&self) -> Seq {
         self.due
     }
 
-    pub(super) fn arrive(&mut self, seq: Seq, message: Option<u32>) -> Arrival {
+    pub(crate) fn arrive(&mut self, seq: Seq, message: Option<u32>) -> Arrival {
         self.recent[self.received % RECENT_MAX] = (seq, message);
         self.received += 1;
         if seq == self.due {
@@ -92,7 +92,7 @@ impl Reading {
     }
 
     /// Moves behind `seq` by the service's explicit word. Answers how many entries were skipped so.
-    pub(super) fn jump_to(&mut self, seq: Seq) -> u64 {
+    pub(crate) fn jump_to(&mut self, seq: Seq) -> u64 {
         let skipped = (seq + 1).saturating_sub(self.due);
         self.due = seq + 1;
         self.start = seq;
@@ -100,7 +100,7 @@ impl Reading {
     }
 
     /// Entries below `first` are gone. Answers how many of them had not come yet.
-    pub(super) fn truncate(&mut self, first: Seq) -> u64 {
+    pub(crate) fn truncate(&mut self, first: Seq) -> u64 {
         match first > self.due {
             true => self.jump_to(first - 1),
             false => 0,
@@ -108,12 +108,12 @@ impl Reading {
     }
 
     /// Wishes to go when the log ends at `head`; the first wish counts.
-    pub(super) fn leave_at(&mut self, head: Seq) -> Seq {
+    pub(crate) fn leave_at(&mut self, head: Seq) -> Seq {
         *self.last.get_or_insert(head)
     }
 
     /// Once: what is missing up to `head`, or to where it was when the reader wished to go.
-    pub(super) fn leave(&mut self, head: Seq) -> Missing {
+    pub(crate) fn leave(&mut self, head: Seq) -> Missing {
         if std::mem::replace(&mut self.left, true) {
             return Missing::default();
         }

@@ -371,6 +371,7 @@ impl Client {
     /// Goes where it is sent. One socket at a time: this one closes before the other opens, and
     /// whatever was on its way is sent again there.
     fn handle_move(&mut self, now: Now, to: MoveTo) {
+        self.counters.moves += 1;
         self.resume_token = Some(to.resume_token);
         self.moved_to = to.url;
         self.hang_up(now, Some(0));

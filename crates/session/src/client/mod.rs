@@ -135,6 +135,8 @@ pub struct Counters {
     pub duplicates_dropped: u64,
     /// Rules that the server broke.
     pub violations: u64,
+    /// Times that the server sent this client elsewhere.
+    pub moves: u64,
 }
 
 impl Client {

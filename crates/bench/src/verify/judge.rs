@@ -1,0 +1,110 @@
+//! Reads the logs in the end: sessions that were told nothing before read each room's history from its
+//! first entry to its last, through whatever answers then.
+
+use std::time::Duration;
+
+use model::{HistoryAnchor, HistoryAsk, Message, Page, RoomName, Seq};
+use parlour_client::{Connection, Event};
+use tokio::task::JoinSet;
+
+use super::body::Body;
+use super::record::FinalLog;
+use crate::target::Dialer;
+
+/// Sessions that read beside each other: each may ask for 50 pages a second.
+const JUDGES_MAX: usize = 8;
+/// Posts of a page: as many as a server gives.
+const PAGE_POSTS: u32 = model::limits::PAGE_POSTS_MAX;
+/// Without a page for so long, the server that is asked is given up.
+const PAGE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The logs of all rooms, in order; of those that nobody would tell, why.
+pub(super) async fn read_logs(
+    dialers: &[Dialer],
+    rooms: &[RoomName],
+    body: &Body,
+) -> Vec<Result<FinalLog, String>> {
+    let mut logs: Vec<_> = rooms.iter().map(|_| Err("nobody was asked".to_owned())).collect();
+    for dialer in dialers {
+        let missing: Vec<usize> = (0..rooms.len()).filter(|at| logs[*at].is_err()).collect();
+        let judges = JUDGES_MAX.min(missing.len());
+        let mut tasks = JoinSet::new();
+        for judge in 0..judges {
+            let connection = dialer.connection(&format!("judge-{judge}"));
+            let share = missing.iter().skip(judge).step_by(judges);
+            let share = share.map(|at| (*at, rooms[*at].clone())).collect();
+            tasks.spawn(read_share(connection, share, body.clone()));
+        }
+        while let Some(share) = tasks.join_next().await {
+            for (at, log) in share.unwrap_or_default() {
+                logs[at] = log;
+            }
+        }
+    }
+    logs
+}
+
+/// Rooms one after another; after one that cannot be read, the others are not tried.
+async fn read_share(
+    mut connection: Connection,
+    share: Vec<(usize, RoomName)>,
+    body: Body,
+) -> Vec<(usize, Result<FinalLog, String>)> {
+    let mut logs = Vec::with_capacity(share.len());
+    for (at, room) in share {
+        let log = read_log(&mut connection, &room, &body).await;
+        let failed = log.is_err();
+        logs.push((at, log));
+        if failed {
+            break;
+        }
+    }
+    connection.client().close();
+    while connection.next().await.is_some() {}
+    logs
+}
+
+async fn read_log(
+    connection: &mut Connection,
+    room: &RoomName,
+    body: &Body,
+) -> Result<FinalLog, String> {
+    let mut log = FinalLog::default();
+    let mut after = 0;
+    loop {
+        let page = tokio::time::timeout(PAGE_WITHIN, page(connection, room, after));
+        let page = page.await.map_err(|_| match connection.dial_error() {
+            Some(error) => error.to_string(),
+            None => format!("no page of its history came for {} s", PAGE_WITHIN.as_secs()),
+        })??;
+        log.first = log.first.max(page.first);
+        let posts = parlour_client::posts(room, &page).map_err(|error| error.message)?;
+        log.entries.extend(posts.iter().map(|post: &Message| (post.seq, body.entry(post))));
+        let last = posts.last().map_or(after, |post| post.seq);
+        match page.more {
+            true if last > after => after = last,
+            true => return Err(format!("a page behind {after} has no posts, and more follow")),
+            false => return Ok(log),
+        }
+    }
+}
+
+async fn page(
+    connection: &mut Connection,
+    room: &RoomName,
+    after: Seq,
+) -> Result<Box<Page>, String> {
+    let ask = HistoryAsk { anchor: HistoryAnchor::After(after), limit: PAGE_POSTS };
+    let asked = connection.client().history(room, ask).map_err(|error| error.to_string())?;
+    loop {
+        match connection.next().await {
+            Some(Event::History { ticket, page, .. }) if ticket == asked => return Ok(page),
+            Some(Event::Refused { ticket: Some(ticket), refusal }) if ticket == asked => {
+                return Err(refusal.message.into_owned());
+            }
+            Some(Event::Ended { message, .. }) => return Err(message),
+            Some(_) => {}
+            None => return Err("the session is over".to_owned()),
+        }
+    }
+}
