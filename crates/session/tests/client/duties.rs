@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use model::{
     Catchup, ClientFrame, ClientSays, Content, ContentKind, Digest, End, EndCode, FromServer,
-    Hello, HistoryAnchor, HistoryAsk, Limits, LogId, Mark, Message, MessageContent, MessageId,
-    Now, Page, Position, Publish, Refusal, RefusalCode, Rights, RoomName, Says, Seed, Seq,
-    ServerFrame, SessionId, Snapshot, SnapshotReason, Subscription, Unsubscribed, UnsubscribedCode,
-    Welcome,
+    Hello, HistoryAnchor, HistoryAsk, Limits, LogId, Mark, Message, MessageContent, MessageId, Now,
+    Page, Position, Publish, Refusal, RefusalCode, Rights, RoomName, Says, Seed, Seq, ServerFrame,
+    SessionId, Snapshot, SnapshotReason, Subscription, Unsubscribed, UnsubscribedCode, Welcome,
 };
 use session::client::{Action, Client, ClientLimits, Event, Options, Reading, SocketNo, WishError};
 
