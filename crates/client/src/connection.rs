@@ -1,4 +1,4 @@
-//! A machine with a socket and a clock: a stream of events, without a task of its own.
+//! A machine with its sockets and a clock: a stream of events, without a task of its own.
 //!
 //! # Invariants
 //! - What the machine wants sent is sent before the next frame is read.
@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::Stream;
 use model::{Now, Seed};
-use session::client::{Action, Client, Event};
+use session::client::{Action, Client, Event, SocketNo};
 use tokio::time::{Instant, Sleep};
 
-use crate::dial::{DialError, Dialing, dial};
-use crate::options::Options;
+use crate::address::Kind;
+use crate::dial::{DialError, Dialer, Dialing};
+use crate::options::{Options, TransportKind};
 use crate::transport::{Received, Transport};
 
 /// One client, driven by whoever polls it. After a wish on [`client`](Connection::client) it has to be
@@ -23,14 +24,18 @@ use crate::transport::{Received, Transport};
 pub struct Connection {
     client: Client,
     options: Options,
-    link: Link,
+    /// One, and while the session moves a second one.
+    links: Vec<(SocketNo, Link)>,
+    /// How the session travels, once that is known: where a `move` leads is written without it.
+    kind: Kind,
+    /// Dials so far: each begins with the URL behind the one before it.
+    dials: usize,
     clock: Clock,
     alarm: Alarm,
     dial_error: Option<DialError>,
 }
 
 enum Link {
-    Idle,
     Dialing(Dialing),
     Up(Transport),
 }
@@ -38,7 +43,6 @@ enum Link {
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Link::Idle => "Idle",
             Link::Dialing(_) => "Dialing",
             Link::Up(_) => "Up",
         })
@@ -58,8 +62,20 @@ impl Connection {
     pub fn with_seed(options: Options, seed: u64) -> Connection {
         let clock = Clock::start();
         let client = Client::new(clock.now(), options.client.clone(), Seed::new(seed));
-        let (link, alarm) = (Link::Idle, Alarm::default());
-        Connection { client, options, link, clock, alarm, dial_error: None }
+        let kind = match options.transport {
+            TransportKind::WebSocket => Kind::Ws,
+            TransportKind::Grpc => Kind::Grpc,
+        };
+        Connection {
+            client,
+            options,
+            links: Vec::new(),
+            kind,
+            dials: 0,
+            clock,
+            alarm: Alarm::default(),
+            dial_error: None,
+        }
     }
 
     /// The machine: wishes go here.
@@ -104,79 +120,102 @@ impl Connection {
     fn act(&mut self, cx: &mut Context<'_>) {
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Dial { url } => {
-                    self.link = Link::Dialing(dial(url, self.options.encoding, self.options.bind));
+                Action::Dial { socket, url, is_moved } => {
+                    let dialing = self.dial(url, is_moved);
+                    self.links.push((socket, Link::Dialing(dialing)));
                 }
-                Action::Close => {
-                    if let Link::Up(transport) = &mut self.link {
+                Action::Close { socket } => {
+                    if let Some(at) = self.links.iter().position(|link| link.0 == socket)
+                        && let (_, Link::Up(mut transport)) = self.links.swap_remove(at)
+                    {
                         transport.say_goodbye(cx);
                     }
-                    self.link = Link::Idle;
                 }
             }
         }
     }
 
-    /// Hands over what the transport takes. That it broke is told by the read that follows.
-    fn transmit(&mut self, cx: &mut Context<'_>) {
-        let Link::Up(transport) = &mut self.link else {
-            return;
-        };
-        let mut sent = false;
-        while let Poll::Ready(Ok(())) = transport.poll_ready(cx) {
-            let Some(frame) = self.client.poll_transmit() else {
-                break;
-            };
-            sent = true;
-            if transport.start_send(&frame).is_err() {
-                break;
-            }
+    fn dial(&mut self, url: String, is_moved: bool) -> Dialing {
+        let Options { encoding, bind, .. } = self.options;
+        let dialer = Dialer { encoding, bind, kind: self.kind };
+        if is_moved {
+            return dialer.moved(url);
         }
-        if sent {
-            let _ = transport.poll_flush(cx);
+        let mut urls = vec![url];
+        urls.extend(self.options.alternatives.iter().cloned());
+        let first = self.dials % urls.len();
+        urls.rotate_left(first);
+        self.dials += 1;
+        dialer.first_of(urls)
+    }
+
+    /// Hands over what the transports take. That one broke is told by the read that follows.
+    fn transmit(&mut self, cx: &mut Context<'_>) {
+        for (socket, link) in &mut self.links {
+            let Link::Up(transport) = link else { continue };
+            let mut sent = false;
+            while let Poll::Ready(Ok(())) = transport.poll_ready(cx) {
+                let Some(frame) = self.client.poll_transmit(*socket) else {
+                    break;
+                };
+                sent = true;
+                if transport.start_send(&frame).is_err() {
+                    break;
+                }
+            }
+            if sent {
+                let _ = transport.poll_flush(cx);
+            }
         }
     }
 
-    /// One step of the link: a dial that came to its end, or one frame.
+    /// One step of a link: a dial that came to its end, or one frame.
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.link {
-            Link::Idle => Poll::Pending,
-            Link::Dialing(dialing) => dialing.as_mut().poll(cx).map(|dialed| match dialed {
-                Ok(transport) => {
-                    self.link = Link::Up(transport);
+        for at in 0..self.links.len() {
+            if self.advance_link(cx, at).is_ready() {
+                // The other one is first the next time.
+                self.links.reverse();
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    fn advance_link(&mut self, cx: &mut Context<'_>, at: usize) -> Poll<()> {
+        let now = self.clock.now();
+        let (socket, link) = &mut self.links[at];
+        let socket = *socket;
+        match link {
+            Link::Dialing(dialing) => match std::task::ready!(dialing.as_mut().poll(cx)) {
+                Ok(dialed) => {
+                    *link = Link::Up(dialed.transport);
+                    self.kind = dialed.kind;
                     self.dial_error = None;
-                    self.client.handle_connected(self.clock.now());
+                    self.client.handle_connected(now, socket);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "dial failed");
+                    self.links.swap_remove(at);
+                    self.client.handle_dial_failed(now, socket, error.retry_after_ms());
                     self.dial_error = Some(error);
-                    self.lose(None);
                 }
-            }),
+            },
             Link::Up(transport) => match transport.poll_receive(cx) {
-                Poll::Ready(Received::Frame(frame)) => {
-                    self.client.handle_frame(self.clock.now(), frame);
-                    Poll::Ready(())
-                }
+                Poll::Ready(Received::Frame(frame)) => self.client.handle_frame(now, socket, frame),
                 Poll::Ready(Received::Unreadable(why)) => {
-                    self.client.handle_unreadable(self.clock.now(), &why);
-                    Poll::Ready(())
+                    self.client.handle_unreadable(now, socket, &why);
                 }
                 Poll::Ready(Received::Closed(code)) => {
-                    self.lose(code);
-                    Poll::Ready(())
+                    self.links.swap_remove(at);
+                    self.client.handle_closed(now, socket, code);
                 }
                 Poll::Pending => {
                     let _ = transport.poll_flush(cx);
-                    Poll::Pending
+                    return Poll::Pending;
                 }
             },
         }
-    }
-
-    fn lose(&mut self, code: Option<u16>) {
-        self.link = Link::Idle;
-        self.client.handle_closed(self.clock.now(), code);
+        Poll::Ready(())
     }
 
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {

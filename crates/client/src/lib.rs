@@ -26,6 +26,9 @@
 //! # }
 //! ```
 //!
+//! While a session moves to another server, the shell holds two connections of it and treats them alike;
+//! an `http://` URL is a gateway, which is asked where to go.
+//!
 //! # Invariants
 //! - No rule of the protocol is decided here; a frame that came goes into the machine, a frame that the
 //!   machine gives goes out.
@@ -39,6 +42,7 @@ mod address;
 mod connection;
 mod dial;
 mod error;
+mod gateway;
 mod grpc;
 mod handle;
 mod options;
@@ -59,7 +63,7 @@ pub use connection::Connection;
 pub use dial::DialError;
 pub use error::{ConnectError, PublishError, RequestError};
 pub use handle::{Acknowledgement, Events, Handle, History};
-pub use options::Options;
+pub use options::{Options, TransportKind};
 pub use task::{connect, start};
 
 /// The posts of a snapshot or page of `room`, decoded, ascending.

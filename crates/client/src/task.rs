@@ -24,6 +24,8 @@ pub async fn connect(options: Options) -> Result<(Handle, Events), ConnectError>
                 return Err(ConnectError::Ended { code, message });
             }
             Some(_) => match connection.dial_error() {
+                // A gateway that says when is waited for.
+                Some(error) if error.retry_after_ms().is_some() => continue,
                 Some(error) => return Err(ConnectError::Dial(error.clone())),
                 None => continue,
             },

@@ -3,8 +3,12 @@
 
 use model::Seed;
 
-/// The shortest wait before a lost connection is dialled again without a word from the server.
-const REDIAL_MIN_MS: u64 = 200;
+/// The ceiling of the first wait before a lost connection is dialled again without a word from the
+/// server: somebody whose server was killed is back before anybody looks, and a herd is paced by the
+/// gateway, not by its own patience.
+const REDIAL_FIRST_MS: u64 = 100;
+/// The shortest wait once a dial has led nowhere.
+const REDIAL_MIN_MS: u64 = 100;
 /// The longest: a person looks at the screen that long, and a herd of 10,000 spreads over it.
 const REDIAL_MAX_MS: u64 = 30_000;
 /// What a second refusal adds; doubles with each further one.
@@ -12,8 +16,11 @@ const STEP_MS: u64 = 50;
 /// The most that refusals add: a room's takeover is long over by then.
 const STEP_MAX_MS: u64 = 5_000;
 
-/// Full jitter between 0.2 s and a ceiling that doubles with each failed attempt, up to 30 s.
+/// Full jitter below a ceiling that doubles with each failed attempt, from 0.1 s up to 30 s.
 pub(super) fn redial_ms(seed: &mut Seed, attempts: u32) -> u64 {
+    if attempts == 0 {
+        return seed.below(REDIAL_FIRST_MS);
+    }
     let ceiling = doubled(2 * REDIAL_MIN_MS, attempts).min(REDIAL_MAX_MS);
     REDIAL_MIN_MS + seed.below(ceiling - REDIAL_MIN_MS)
 }
@@ -38,9 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redial_waits_between_a_fifth_of_a_second_and_half_a_minute() {
+    fn the_first_redial_comes_soon_and_later_ones_spread_over_half_a_minute() {
         let mut seed = Seed::new(3);
-        for attempts in 0..100 {
+        assert!((0..100).all(|_| redial_ms(&mut seed, 0) < REDIAL_FIRST_MS));
+        for attempts in 1..100 {
             let ms = redial_ms(&mut seed, attempts);
             assert!((REDIAL_MIN_MS..=REDIAL_MAX_MS).contains(&ms), "{attempts}: {ms}");
         }

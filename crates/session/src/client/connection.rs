@@ -2,11 +2,14 @@
 
 use model::{EndCode, Now, Seed};
 
+use super::line::{Side, SocketNo};
 use super::{Action, Client, Event, NotPublished, backoff};
 
-/// Where the client stands with its connection. Times are monotonic microseconds.
+/// Where the client stands with a connection. Times are monotonic microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// There is none, and none is wanted: the place of a second one.
+    Idle,
     /// The shell was told to dial.
     Dialing { until_us: u64 },
     /// Hello may be sent; no welcome yet.
@@ -21,6 +24,17 @@ pub(super) enum Phase {
     Over,
 }
 
+/// Why a connection is of no use any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It is gone, or was left; the server's word about when to come back.
+    Broken(Option<u64>),
+    /// Not with this token.
+    Token { code: u32, message: String },
+    /// Not at all.
+    Final { code: u32, message: String },
+}
+
 /// Close codes that say: not with this token.
 const TOKEN_CODES: [u16; 2] = [EndCode::TokenInvalid as u16, EndCode::TokenExpired as u16];
 /// Close codes that say: do not come back, or not like this.
@@ -28,74 +42,132 @@ const FINAL_CODES: std::ops::RangeInclusive<u16> = 4500..=4999;
 
 impl Client {
     /// The dial succeeded: hello goes first.
-    pub fn handle_connected(&mut self, now: Now) {
-        if !matches!(self.phase, Phase::Dialing { .. }) {
+    pub fn handle_connected(&mut self, now: Now, socket: SocketNo) {
+        let Some(side) = self.side_of(socket) else {
+            return;
+        };
+        let line = &mut self.lines[side];
+        if !matches!(line.phase, Phase::Dialing { .. }) {
             return;
         }
-        (self.now_us, self.heard_us) = (now.mono_us, now.mono_us);
-        self.phase =
-            Phase::Greeting { until_us: later(now, self.options.limits.welcome_within_ms) };
-        self.hello_due = true;
-        self.authenticate_due = false;
-        self.greet_rooms();
-        self.asks.queue_all();
+        (self.now_us, line.heard_us) = (now.mono_us, now.mono_us);
+        let within_ms = self.options.limits.welcome_within_ms;
+        line.phase = Phase::Greeting { until_us: later(now, within_ms) };
+        line.hello_due = true;
+        line.authenticate_due = false;
+        self.greet_rooms(side);
+        if side == self.main {
+            self.queue_publishes();
+            self.asks.queue_all();
+        }
+    }
+
+    /// The dial failed; with the server's word about when to try again, if there was one.
+    pub fn handle_dial_failed(&mut self, now: Now, socket: SocketNo, retry_after_ms: Option<u64>) {
+        if let Some(side) = self.side_of(socket) {
+            self.lose(now, side, Loss::Broken(retry_after_ms));
+        }
     }
 
     /// The dial failed, or the connection is gone; with the close code if there was one.
-    pub fn handle_closed(&mut self, now: Now, code: Option<u16>) {
-        let connected = self.is_connected() || matches!(self.phase, Phase::Dialing { .. });
-        match code {
-            _ if !connected => {}
+    pub fn handle_closed(&mut self, now: Now, socket: SocketNo, code: Option<u16>) {
+        let Some(side) = self.side_of(socket) else {
+            return;
+        };
+        let loss = match code {
             Some(code) if TOKEN_CODES.contains(&code) => {
-                self.await_token(now, u32::from(code), "The token was not taken.".to_owned());
+                let message = "The token was not taken.".to_owned();
+                Loss::Token { code: u32::from(code), message }
             }
             Some(code) if FINAL_CODES.contains(&code) => {
-                self.end(u32::from(code), "The server closed the connection for good.".to_owned());
+                let message = "The server closed the connection for good.".to_owned();
+                Loss::Final { code: u32::from(code), message }
             }
-            _ => self.come_back(now, None),
-        }
+            _ => Loss::Broken(None),
+        };
+        self.lose(now, side, loss);
     }
 
     /// Something came that cannot be read.
-    pub fn handle_unreadable(&mut self, now: Now, why: &str) {
-        if self.is_connected() {
-            self.violated(now, format!("unreadable frame: {why}"));
+    pub fn handle_unreadable(&mut self, now: Now, socket: SocketNo, why: &str) {
+        if let Some(side) = self.side_of(socket).filter(|side| self.lines[*side].is_connected()) {
+            self.violated(now, side, format!("unreadable frame: {why}"));
         }
     }
 
-    /// Whether frames may go out.
-    pub(super) fn is_connected(&self) -> bool {
-        matches!(self.phase, Phase::Greeting { .. } | Phase::Up { .. })
+    /// Whose connection it is, if the client still knows it.
+    pub(super) fn side_of(&self, socket: SocketNo) -> Option<Side> {
+        let is_it = |side: &Side| self.lines[*side].socket == socket && self.lines[*side].is_open();
+        Side::BOTH.into_iter().find(is_it)
     }
 
-    pub(super) fn dial(&mut self, now: Now) {
-        self.phase = Phase::Dialing { until_us: later(now, self.options.limits.dial_within_ms) };
-        let url = self.moved_to.take().unwrap_or_else(|| self.options.url.clone());
-        self.actions.push_back(Action::Dial { url });
+    /// Whether frames of the application may go out.
+    pub(super) fn is_connected(&self) -> bool {
+        self.lines[self.main].is_connected()
+    }
+
+    /// Tells the shell to dial: where a move said, or as the application said.
+    pub(super) fn dial(&mut self, now: Now, side: Side, moved_to: Option<String>) {
+        self.last_socket += 1;
+        let socket = SocketNo(self.last_socket);
+        let within_ms = self.options.limits.dial_within_ms;
+        let line = &mut self.lines[side];
+        line.socket = socket;
+        line.phase = Phase::Dialing { until_us: later(now, within_ms) };
+        let is_moved = moved_to.is_some();
+        let url = moved_to.unwrap_or_else(|| self.options.url.clone());
+        self.actions.push_back(Action::Dial { socket, url, is_moved });
     }
 
     /// The server broke a rule: nothing of this connection is believed any more.
-    pub(super) fn violated(&mut self, now: Now, what: String) {
+    pub(super) fn violated(&mut self, now: Now, side: Side, what: String) {
         self.counters.violations += 1;
         self.events.push_back(Event::Violation(what));
-        self.hang_up(now, None);
+        self.leave(now, side, Loss::Broken(None));
     }
 
-    /// Closes from this side, then comes back.
-    pub(super) fn hang_up(&mut self, now: Now, retry_after_ms: Option<u64>) {
-        self.actions.push_back(Action::Close);
-        self.come_back(now, retry_after_ms);
+    /// Closes from this side.
+    pub(super) fn leave(&mut self, now: Now, side: Side, loss: Loss) {
+        self.close_line(side);
+        self.lose(now, side, loss);
+    }
+
+    pub(super) fn close_line(&mut self, side: Side) {
+        if self.lines[side].is_open() {
+            self.actions.push_back(Action::Close { socket: self.lines[side].socket });
+        }
+    }
+
+    /// A connection is of no use any more. Who moves goes on over the other one.
+    fn lose(&mut self, now: Now, side: Side, loss: Loss) {
+        if side != self.main {
+            return self.lose_next(now, loss);
+        }
+        if self.moving.is_some() {
+            return self.promote(now);
+        }
+        match loss {
+            Loss::Broken(retry_after_ms) => self.come_back(now, retry_after_ms),
+            Loss::Token { .. } if self.options.renews_token => {
+                self.lose_main(now);
+                self.lines[self.main].phase = Phase::AwaitingToken;
+                self.want_token();
+            }
+            Loss::Token { code, message } | Loss::Final { code, message } => {
+                self.end(code, message);
+            }
+        }
     }
 
     /// The connection is gone. Dials again after the server's word, else after a back-off.
     fn come_back(&mut self, now: Now, retry_after_ms: Option<u64>) {
-        self.lose_connection(now);
+        self.lose_main(now);
         let again_in_ms = self.pause_ms(retry_after_ms);
         self.attempts = self.attempts.saturating_add(1);
         self.events.push_back(Event::Disconnected { again_in_ms });
         match again_in_ms {
-            0 => self.dial(now),
-            ms => self.phase = Phase::Waiting { until_us: later(now, ms) },
+            0 => self.dial(now, self.main, None),
+            ms => self.lines[self.main].phase = Phase::Waiting { until_us: later(now, ms) },
         }
     }
 
@@ -109,37 +181,30 @@ impl Client {
         }
     }
 
-    /// Forgets what was true of this connection only.
-    fn lose_connection(&mut self, now: Now) {
-        if let Phase::Up { since_us } = self.phase {
+    /// Forgets what was true of the lost connection only.
+    fn lose_main(&mut self, now: Now) {
+        let side = self.main;
+        if let Phase::Up { since_us } = self.lines[side].phase {
             let stable_us = self.options.limits.stable_after_ms * 1_000;
             if now.mono_us.saturating_sub(since_us) >= stable_us {
                 self.attempts = 0;
             }
         }
-        self.expected.clear();
-        self.controls.clear();
-        self.to_publish.clear();
-        self.publishes_out = 0;
-        self.renew_us = None;
-        (self.hello_due, self.heartbeat_due, self.authenticate_due) = (false, false, false);
-        self.asks.lose_connection();
+        self.lines[side].clear();
         for room in self.rooms.values_mut() {
-            room.lose_connection();
-            room.listed = false;
+            room.lose_reader(side);
         }
+        self.lose_sends();
     }
 
-    /// The token is not good any more: waits for a fresh one if there will be one.
-    pub(super) fn await_token(&mut self, now: Now, code: u32, message: String) {
-        if !self.options.renews_token {
-            self.actions.push_back(Action::Close);
-            return self.end(code, message);
+    /// What was sent may not have arrived: it waits for the next connection.
+    pub(super) fn lose_sends(&mut self) {
+        self.to_publish.clear();
+        self.asks.lose_connection();
+        for room in self.rooms.values_mut() {
+            room.lose_sends();
+            room.listed = false;
         }
-        self.lose_connection(now);
-        self.actions.push_back(Action::Close);
-        self.phase = Phase::AwaitingToken;
-        self.want_token();
     }
 
     /// Asks for a fresh token, once until one comes.
@@ -151,16 +216,18 @@ impl Client {
 
     /// Ends for good: what was not acknowledged is given back.
     pub(super) fn end(&mut self, code: u32, message: String) {
-        self.phase = Phase::Over;
+        for side in Side::BOTH {
+            self.lines[side].clear();
+            self.lines[side].phase = Phase::Idle;
+        }
+        self.lines[self.main].phase = Phase::Over;
+        self.moving = None;
         self.give_up_publishes();
         self.events.push_back(Event::Ended { code, message });
         self.rooms.clear();
         self.to_publish.clear();
-        self.controls.clear();
-        self.expected.clear();
         self.asks = super::Asks::default();
-        (self.hello_due, self.heartbeat_due, self.authenticate_due) = (false, false, false);
-        (self.renew_us, self.timer_us) = (None, None);
+        self.timer_us = None;
     }
 
     fn give_up_publishes(&mut self) {

@@ -8,16 +8,26 @@ use model::{
     Subscription, Summary, Unsubscribed, User, Welcome,
 };
 
+use super::line::SocketNo;
+
 /// What the shell has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Open a connection now; then `handle_connected`, or `handle_closed` if that fails.
+    /// Open a connection now, beside one that there may be; then `handle_connected`, or
+    /// `handle_dial_failed` or `handle_closed` if that fails.
     Dial {
+        /// Its number.
+        socket: SocketNo,
         /// Where.
         url: String,
+        /// Whether the server named the place, in its own words, and not the application.
+        is_moved: bool,
     },
-    /// Close the connection, or stop dialling. Nothing of it is to be handed in any more.
-    Close,
+    /// Close the connection, or stop dialling.
+    Close {
+        /// Its number.
+        socket: SocketNo,
+    },
 }
 
 /// A request whose answer will come as an event.
@@ -29,6 +39,8 @@ pub struct Ticket(pub u32);
 pub enum Event {
     /// The session stands, for the first time or again.
     Connected(Box<Welcome>),
+    /// The session goes on over another connection; the old one stood until this one had every room.
+    Moved(Box<Welcome>),
     /// The connection is gone; it will be dialled again by itself.
     Disconnected {
         /// When.

@@ -19,6 +19,8 @@ mod chain;
 mod connection;
 mod event;
 mod inbound;
+mod line;
+mod moving;
 mod options;
 mod outbound;
 mod pace;
@@ -32,50 +34,54 @@ use std::collections::{BTreeMap, VecDeque};
 use model::{ClientFrame, MessageId, Now, RoomName, Seed, UserId};
 
 pub use event::{Action, Event, NotPublished, Published, Ticket, WishError};
+pub use line::SocketNo;
 pub use options::{ClientLimits, Options, Reading};
 
 use asks::Asks;
 use connection::Phase;
+use line::{Line, Pair, Side};
+use moving::Moving;
 use pace::Pace;
 use room::Room;
 
 /// The client's machine.
 ///
-/// Owned by the one task that owns the connection. After any wish (`publish`, `subscribe`, …) and any
-/// `handle_*`, call [`poll_transmit`](Client::poll_transmit), [`poll_action`](Client::poll_action) and
-/// [`poll_event`](Client::poll_event) until each is empty, then wait for a frame or until
-/// [`poll_timeout`](Client::poll_timeout).
+/// Owned by the one task that owns the connections. There is one, and while the session moves a second
+/// one: each has the number that its `Dial` gave it. After any wish (`publish`, `subscribe`, …) and any
+/// `handle_*`, call [`poll_action`](Client::poll_action), [`poll_transmit`](Client::poll_transmit) for
+/// each connection that takes frames, and [`poll_event`](Client::poll_event) until each is empty, then
+/// wait for a frame or until [`poll_timeout`](Client::poll_timeout).
 ///
 /// ```text
 /// in    handle_connected        the dial succeeded
+///       handle_dial_failed      it did not, and the server said when to come back
 ///       handle_frame            a frame came
 ///       handle_unreadable       something came that is not a frame
 ///       handle_closed           the dial failed, or the connection is gone
 ///       handle_timeout          the time of poll_timeout has come
 /// out   poll_action             dial, close
-///       poll_transmit           frames; an earlier connection's are never among them
+///       poll_transmit           frames of one connection; an earlier one's are never among them
 ///       poll_event              what the application is told
 /// ```
+///
+/// What is handed in for a connection that the client has closed, or never knew, changes nothing.
 #[derive(Debug)]
 pub struct Client {
     options: Options,
     seed: Seed,
-    phase: Phase,
+    lines: Pair<Line>,
+    /// Over which of them wishes go out. The other one is in use during a move only.
+    main: Side,
+    moving: Option<Moving>,
+    last_socket: u32,
     /// Dials in a row that led to no stable connection.
     attempts: u32,
-    /// Where a `move` said to go; for the next dial only.
-    moved_to: Option<String>,
     resume_token: Option<String>,
     user: Option<UserId>,
-    heartbeat_ms: u64,
     /// The moment of the last input, in monotonic microseconds.
     now_us: u64,
-    /// When the last frame came, in monotonic microseconds.
-    heard_us: u64,
     /// When publishes were last checked for missing answers, in monotonic microseconds.
     checked_us: u64,
-    /// When a fresh token is to be asked for, in monotonic microseconds.
-    renew_us: Option<u64>,
     /// The earliest time at which a room or a request may want something; a lower bound.
     timer_us: Option<u64>,
 
@@ -87,17 +93,8 @@ pub struct Client {
     asks: Asks,
 
     last_ref: u32,
-    /// What this connection owes an answer to.
-    expected: BTreeMap<u32, Expected>,
-    publishes_out: usize,
-    pace: Pace,
-
-    hello_due: bool,
-    heartbeat_due: bool,
-    authenticate_due: bool,
     /// Whether the application was asked for a fresh token and has not given one yet.
     token_wanted: bool,
-    controls: VecDeque<Control>,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -129,53 +126,46 @@ enum Control {
 pub struct Counters {
     /// Connections that were welcomed.
     pub welcomes: u64,
+    /// Moves to another connection that came to their end while the old one stood.
+    pub moves: u64,
     /// Publishes sent, each copy counted.
     pub publishes_sent: u64,
     /// Entries that had been told before, and were dropped.
     pub duplicates_dropped: u64,
     /// Rules that the server broke.
     pub violations: u64,
-    /// Times that the server sent this client elsewhere.
-    pub moves: u64,
 }
 
 impl Client {
     /// A client that wants to be connected: its first action is to dial.
     #[must_use]
     pub fn new(now: Now, options: Options, seed: Seed) -> Client {
-        let pace = Pace::new(options.limits.publishes_out_max);
+        let pace = || Pace::new(options.limits.publishes_out_max);
+        let lines = Pair::new(Line::new(Phase::Idle, pace()), Line::new(Phase::Idle, pace()));
         let mut client = Client {
             options,
             seed,
-            phase: Phase::Over,
+            lines,
+            main: Side::default(),
+            moving: None,
+            last_socket: 0,
             attempts: 0,
-            moved_to: None,
             resume_token: None,
             user: None,
-            heartbeat_ms: 0,
             now_us: now.mono_us,
-            heard_us: now.mono_us,
             checked_us: now.mono_us,
-            renew_us: None,
             timer_us: None,
             rooms: BTreeMap::new(),
             to_publish: VecDeque::new(),
             unacknowledged: 0,
             asks: Asks::default(),
             last_ref: 0,
-            expected: BTreeMap::new(),
-            publishes_out: 0,
-            pace,
-            hello_due: false,
-            heartbeat_due: false,
-            authenticate_due: false,
             token_wanted: false,
-            controls: VecDeque::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
         };
-        client.dial(now);
+        client.dial(now, client.main, None);
         client
     }
 
@@ -204,7 +194,7 @@ impl Client {
     /// Whether the session is over for good: nothing will happen any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        matches!(self.lines[self.main].phase, Phase::Over)
     }
 
     /// Who the server takes this client for, once it has said so.
@@ -219,10 +209,17 @@ impl Client {
         self.rooms.get(room).and_then(|room| room.resume_from())
     }
 
+    /// What is known of a room, from now on.
+    fn room_entry(&mut self, name: &RoomName) -> &mut Room {
+        let main = self.main;
+        let new = || Box::new(Room::led_by(main));
+        self.rooms.entry(name.clone()).or_insert_with(new)
+    }
+
     /// A frame with a ref of its own.
-    fn frame(&mut self, says: model::ClientSays, expected: Expected) -> ClientFrame {
+    fn frame(&mut self, side: Side, says: model::ClientSays, expected: Expected) -> ClientFrame {
         let r#ref = self.next_ref();
-        self.expected.insert(r#ref, expected);
+        self.lines[side].expected.insert(r#ref, expected);
         ClientFrame { r#ref, says }
     }
 

@@ -1,36 +1,44 @@
 //! What goes out, pulled one frame at a time: a frame is made when it can be written, so that nothing
 //! of an earlier connection can be left over.
 
-use model::{ClientFrame, ClientSays, Hello, Subscribe};
+use model::{ClientFrame, ClientSays, Hello, RoomName, Subscribe};
 
-use super::connection::Phase;
+use super::line::{Side, SocketNo};
 use super::pace::Rate;
 use super::{Client, Control, Expected};
 
 impl Client {
-    /// The next frame to send. Hello first, signs of life before wishes, publishes last.
-    pub fn poll_transmit(&mut self) -> Option<ClientFrame> {
-        if !self.is_connected() {
+    /// The next frame to send over a connection. Hello first, signs of life before wishes, publishes
+    /// last.
+    pub fn poll_transmit(&mut self, socket: SocketNo) -> Option<ClientFrame> {
+        let side = self.side_of(socket)?;
+        let line = &mut self.lines[side];
+        if !line.is_connected() {
             return None;
         }
-        if std::mem::take(&mut self.hello_due) {
-            let hello = self.hello();
-            return Some(self.frame(ClientSays::Hello(Box::new(hello)), Expected::Hello));
+        if std::mem::take(&mut line.hello_due) {
+            let hello = self.hello(side);
+            return Some(self.frame(side, ClientSays::Hello(Box::new(hello)), Expected::Hello));
         }
-        if std::mem::take(&mut self.heartbeat_due) {
+        if std::mem::take(&mut line.heartbeat_due) {
             return Some(ClientFrame { r#ref: 0, says: ClientSays::Heartbeat });
         }
-        if std::mem::take(&mut self.authenticate_due)
+        if std::mem::take(&mut line.authenticate_due)
             && let Some(token) = self.options.token.clone()
         {
-            return Some(self.frame(ClientSays::Authenticate { token }, Expected::Authenticate));
+            let says = ClientSays::Authenticate { token };
+            return Some(self.frame(side, says, Expected::Authenticate));
         }
-        self.next_control().or_else(|| self.next_ask()).or_else(|| self.next_publish())
+        let control = self.next_control(side);
+        if control.is_some() || side != self.main {
+            return control;
+        }
+        self.next_ask().or_else(|| self.next_publish())
     }
 
-    fn hello(&self) -> Hello {
+    fn hello(&self, side: Side) -> Hello {
         let subscribe = self.rooms.iter().filter_map(|(name, room)| {
-            let wish = room.wish.as_ref().filter(|_| room.in_hello)?;
+            let wish = room.wish.as_ref().filter(|_| room.readers[side].in_hello)?;
             Some(Subscribe {
                 room: name.clone(),
                 after: room.resume_from(),
@@ -51,10 +59,10 @@ impl Client {
     }
 
     /// The first control that the server's rates allow now. Those about rooms keep their order.
-    fn next_control(&mut self) -> Option<ClientFrame> {
+    fn next_control(&mut self, side: Side) -> Option<ClientFrame> {
         let mut at = 0;
         let mut rooms_wait = false;
-        while let Some(control) = self.controls.get(at) {
+        while let Some(control) = self.lines[side].controls.get(at) {
             let rate = match control {
                 Control::Subscribe(_) => Some(Rate::Subscribes),
                 Control::Unsubscribe(_) => None,
@@ -62,39 +70,39 @@ impl Client {
                 Control::Signal(_) => Some(Rate::Publishes),
             };
             let of_room = matches!(control, Control::Subscribe(_) | Control::Unsubscribe(_));
-            if (of_room && rooms_wait) || !rate.is_none_or(|rate| self.admit(rate)) {
+            if (of_room && rooms_wait) || !rate.is_none_or(|rate| self.admit(side, rate)) {
                 rooms_wait |= of_room;
                 at += 1;
                 continue;
             }
-            let control = self.controls.remove(at)?;
-            if let Some(frame) = self.control_frame(control) {
+            let control = self.lines[side].controls.remove(at)?;
+            if let Some(frame) = self.control_frame(side, control) {
                 return Some(frame);
             }
         }
         None
     }
 
-    fn control_frame(&mut self, control: Control) -> Option<ClientFrame> {
+    fn control_frame(&mut self, side: Side, control: Control) -> Option<ClientFrame> {
         match control {
-            Control::Subscribe(room) => self.subscribe_frame(room),
+            Control::Subscribe(room) => self.subscribe_frame(side, room),
             Control::Unsubscribe(room) => {
                 let says = ClientSays::Unsubscribe { room: room.clone() };
-                Some(self.frame(says, Expected::Unsubscribe(room)))
+                Some(self.frame(side, says, Expected::Unsubscribe(room)))
             }
             Control::Mark(name) => {
                 let room = self.rooms.get_mut(&name)?;
                 (room.mark_due, room.mark_out, room.mark_sent) = (false, true, room.mark);
                 let says = ClientSays::Mark { room: name.clone(), seq: room.mark };
-                Some(self.frame(says, Expected::Mark(name)))
+                Some(self.frame(side, says, Expected::Mark(name)))
             }
             Control::Signal(says) => Some(ClientFrame { r#ref: 0, says: *says }),
         }
     }
 
     /// Whether the server's rates allow one more; if not, wakes when they do.
-    pub(super) fn admit(&mut self, rate: Rate) -> bool {
-        match self.pace.take(rate, self.now_us) {
+    pub(super) fn admit(&mut self, side: Side, rate: Rate) -> bool {
+        match self.lines[side].pace.take(rate, self.now_us) {
             Ok(()) => true,
             Err(at_us) => {
                 self.wake_at(at_us);
@@ -104,7 +112,7 @@ impl Client {
     }
 
     /// Stated as late as possible, so that `after` is what is held now.
-    fn subscribe_frame(&mut self, name: model::RoomName) -> Option<ClientFrame> {
+    fn subscribe_frame(&mut self, side: Side, name: RoomName) -> Option<ClientFrame> {
         let room = self.rooms.get(&name)?;
         let wish = room.wish.as_ref()?;
         let subscribe = Subscribe {
@@ -114,16 +122,17 @@ impl Client {
             summary: wish.summary,
             presence_data: wish.presence_data.clone(),
         };
-        Some(self.frame(ClientSays::Subscribe(subscribe), Expected::Subscribe(name)))
+        Some(self.frame(side, ClientSays::Subscribe(subscribe), Expected::Subscribe(name)))
     }
 
     /// Pages and summaries wait for the welcome: they are worth nothing if it does not come.
     fn next_ask(&mut self) -> Option<ClientFrame> {
-        let is_up = matches!(self.phase, Phase::Up { .. });
-        if !is_up || !self.asks.is_ready() || !self.admit(Rate::Requests) {
+        let side = self.main;
+        let is_up = self.lines[side].is_up();
+        if !is_up || !self.asks.is_ready() || !self.admit(side, Rate::Requests) {
             return None;
         }
         let (ticket, says) = self.asks.send()?;
-        Some(self.frame(says, Expected::Ask(ticket)))
+        Some(self.frame(side, says, Expected::Ask(ticket)))
     }
 }

@@ -4,7 +4,9 @@ use model::limits;
 use model::{ClientFrame, ClientSays, LogId, MessageId, Now, Position, Refusal, RoomName, Seq};
 
 use super::chain::Verdict;
+use super::line::Side;
 use super::pace::Rate;
+use super::room::Stage;
 use super::{Client, Control, Event, Expected, NotPublished, Published, Reading, backoff};
 
 /// What rooms may take of a hello: the rest is for the token and for JSON's own signs.
@@ -19,7 +21,8 @@ const UNANSWERED_HEARTBEATS_MAX: u32 = 3;
 impl Client {
     /// The next publish, rooms in turn; never more out at a time than the server takes in a burst.
     pub(super) fn next_publish(&mut self) -> Option<ClientFrame> {
-        if self.publishes_out >= self.pace.window() {
+        let main = self.main;
+        if self.lines[main].publishes_out >= self.lines[main].pace.window() {
             return None;
         }
         while let Some(name) = self.to_publish.front() {
@@ -27,7 +30,7 @@ impl Client {
                 self.unlist();
                 continue;
             }
-            if !self.admit(Rate::Publishes) {
+            if !self.admit(main, Rate::Publishes) {
                 return None;
             }
             let name = self.unlist()?;
@@ -37,9 +40,9 @@ impl Client {
                 continue;
             };
             if let Some(id) = publish.id.clone() {
-                self.expected.insert(r#ref, Expected::Publish(name.clone(), id));
+                self.lines[main].expected.insert(r#ref, Expected::Publish(name.clone(), id));
             }
-            self.publishes_out += 1;
+            self.lines[main].publishes_out += 1;
             self.counters.publishes_sent += 1;
             self.list_to_publish(&name);
             return Some(ClientFrame { r#ref, says: ClientSays::Publish(publish) });
@@ -69,19 +72,28 @@ impl Client {
         }
     }
 
-    /// A new connection: rooms are asked for by hello, as far as it may grow, and every publish goes
-    /// out again.
-    pub(super) fn greet_rooms(&mut self) {
-        let (mut wake_us, mut hello_bytes) = (None, 0);
+    /// A new connection: rooms are asked for by hello, as far as it may grow.
+    pub(super) fn greet_rooms(&mut self, side: Side) {
+        let mut hello_bytes = 0;
         for (name, room) in &mut self.rooms {
-            if let Some(wish) = &room.wish {
-                room.stage = super::room::Stage::Asked;
-                hello_bytes += bytes_in_hello(name, wish);
-                room.in_hello = hello_bytes <= HELLO_ROOMS_BYTES_MAX;
-                if !room.in_hello {
-                    self.controls.push_back(Control::Subscribe(name.clone()));
-                }
+            let Some(wish) = &room.wish else { continue };
+            hello_bytes += bytes_in_hello(name, wish);
+            let reader = &mut room.readers[side];
+            reader.stage = Stage::Asked;
+            reader.in_hello = hello_bytes <= HELLO_ROOMS_BYTES_MAX;
+            if !reader.in_hello {
+                self.lines[side].controls.push_back(Control::Subscribe(name.clone()));
             }
+            if let Some(moving) = &mut self.moving {
+                moving.note_behind(name);
+            }
+        }
+    }
+
+    /// Another connection to publish over: every publish goes out again.
+    pub(super) fn queue_publishes(&mut self) {
+        let mut wake_us = None;
+        for (name, room) in &mut self.rooms {
             room.chain.needs_token = false;
             wake_us = wake_us.into_iter().chain(room.chain.not_before).min();
             room.listed = room.may_publish();
@@ -115,11 +127,12 @@ impl Client {
             return;
         };
         // The own message came first: its answer is not waited for any more.
-        if item.out.is_some_and(|r#ref| self.expected.remove(&r#ref).is_some()) {
-            self.publishes_out -= 1;
+        let line = &mut self.lines[self.main];
+        if item.out.is_some_and(|r#ref| line.expected.remove(&r#ref).is_some()) {
+            line.publishes_out -= 1;
         }
+        line.pace.handle_acknowledged();
         self.unacknowledged -= 1;
-        self.pace.handle_acknowledged();
         self.events.push_back(Event::Published(Published {
             room: name.clone(),
             id: id.clone(),
@@ -147,7 +160,7 @@ impl Client {
         match room.chain.refuse(r#ref, id, &refusal) {
             Verdict::Stale => {}
             Verdict::Again => {
-                self.pace.handle_refused();
+                self.lines[self.main].pace.handle_refused();
                 let retry_after_ms = refusal.retry_after_ms.unwrap_or(0);
                 let pause_ms = backoff::retry_ms(&mut self.seed, retry_after_ms, refusals);
                 if pause_ms > 0 {
@@ -176,7 +189,7 @@ impl Client {
     /// A heartbeat of the server: publishes that it does not answer at all are a broken rule. One that
     /// comes far ahead of its time does not count.
     pub(super) fn check_answers(&mut self, now: Now) -> Result<(), String> {
-        let interval_us = self.heartbeat_ms.saturating_mul(1_000);
+        let interval_us = self.lines[self.main].heartbeat_ms.saturating_mul(1_000);
         if now.mono_us.saturating_sub(self.checked_us) < interval_us / 2 {
             return Ok(());
         }

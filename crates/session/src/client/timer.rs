@@ -2,7 +2,8 @@
 
 use model::Now;
 
-use super::connection::Phase;
+use super::connection::{Loss, Phase};
+use super::line::Side;
 use super::room::Stage;
 use super::{Client, Control};
 
@@ -10,42 +11,47 @@ impl Client {
     /// When [`handle_timeout`](Client::handle_timeout) is due; only its monotonic part counts.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Now> {
-        let phase_us = match self.phase {
-            Phase::Over | Phase::AwaitingToken => return None,
-            Phase::Dialing { until_us } | Phase::Waiting { until_us } => {
-                return Some(Now { mono_us: until_us, wall_ms: 0 });
-            }
-            Phase::Greeting { until_us } => Some(until_us),
-            Phase::Up { .. } => self.silence_us(),
-        };
-        let mono_us = [phase_us, self.renew_us, self.timer_us].into_iter().flatten().min()?;
+        if !self.is_connected() {
+            return self.wake(self.lines[self.main].due_us(), false);
+        }
+        let lines = Side::BOTH.iter().filter_map(|side| self.lines[*side].due_us()).min();
+        self.wake(lines, true)
+    }
+
+    fn wake(&self, lines_us: Option<u64>, is_connected: bool) -> Option<Now> {
+        let main = &self.lines[self.main];
+        let beside = [main.renew_us, self.timer_us];
+        let beside = beside.into_iter().flatten().filter(|_| is_connected);
+        let mono_us = lines_us.into_iter().chain(beside).min()?;
         Some(Now { mono_us, wall_ms: 0 })
     }
 
     /// The time of `poll_timeout` has come.
     pub fn handle_timeout(&mut self, now: Now) {
         self.now_us = now.mono_us;
-        let due = |at_us: u64| at_us <= now.mono_us;
-        match self.phase {
-            Phase::Over | Phase::AwaitingToken => {}
-            Phase::Dialing { until_us } | Phase::Greeting { until_us } if due(until_us) => {
-                self.hang_up(now, None);
-            }
-            Phase::Waiting { until_us } if due(until_us) => self.dial(now),
-            Phase::Up { .. } if self.silence_us().is_some_and(due) => self.hang_up(now, None),
-            Phase::Dialing { .. } | Phase::Waiting { .. } => {}
-            Phase::Greeting { .. } | Phase::Up { .. } => self.handle_due(now),
+        // A move may end with the first of the two, and the other one is the main one then.
+        for side in [self.main.other(), self.main] {
+            self.handle_line_due(now, side);
+        }
+        if self.is_connected() {
+            self.handle_due(now);
         }
     }
 
-    /// When the server must be taken for dead: two and a half of its heartbeats are missing.
-    fn silence_us(&self) -> Option<u64> {
-        let patience_us = self.heartbeat_ms.saturating_mul(2_500);
-        (patience_us > 0).then(|| self.heard_us.saturating_add(patience_us))
+    fn handle_line_due(&mut self, now: Now, side: Side) {
+        let line = &self.lines[side];
+        if line.due_us().is_none_or(|at_us| at_us > now.mono_us) {
+            return;
+        }
+        match line.phase {
+            Phase::Waiting { .. } => self.dial(now, side, None),
+            _ => self.leave(now, side, Loss::Broken(None)),
+        }
     }
 
     fn handle_due(&mut self, now: Now) {
-        if self.renew_us.take_if(|at| *at <= now.mono_us).is_some() {
+        let main = self.main;
+        if self.lines[main].renew_us.take_if(|at| *at <= now.mono_us).is_some() {
             self.want_token();
         }
         if self.timer_us.is_some_and(|at| at <= now.mono_us) {
@@ -60,20 +66,23 @@ impl Client {
     fn handle_due_rooms(&mut self, now: Now) {
         let mut next: Option<u64> = None;
         let mut later = |at: u64| next = Some(next.map_or(at, |n| n.min(at)));
+        let main = self.main;
         for (name, room) in &mut self.rooms {
-            match room.stage {
-                Stage::Again(at) if at <= now.mono_us => {
-                    room.stage = Stage::Asked;
-                    self.controls.push_back(Control::Subscribe(name.clone()));
+            for side in Side::BOTH {
+                match room.readers[side].stage {
+                    Stage::Again(at) if at <= now.mono_us => {
+                        room.readers[side].stage = Stage::Asked;
+                        self.lines[side].controls.push_back(Control::Subscribe(name.clone()));
+                    }
+                    Stage::Again(at) => later(at),
+                    _ => {}
                 }
-                Stage::Again(at) => later(at),
-                _ => {}
             }
             match room.mark_again {
                 Some(at) if at <= now.mono_us => {
                     room.mark_again = None;
                     room.mark_due = true;
-                    self.controls.push_back(Control::Mark(name.clone()));
+                    self.lines[main].controls.push_back(Control::Mark(name.clone()));
                 }
                 Some(at) => later(at),
                 None => {}

@@ -7,8 +7,9 @@ use model::{
 };
 
 use super::connection::Phase;
+use super::line::Side;
 use super::room::Stage;
-use super::{Action, Client, Control, Event, Reading, Ticket, WishError};
+use super::{Client, Control, Event, Reading, Ticket, WishError};
 
 /// Characters of a message's id: 32 letters to choose from, so 130 bits, of which the seed gives 64.
 const ID_LENGTH: usize = 26;
@@ -35,17 +36,17 @@ impl Client {
         if self.waiting() >= waiting_max {
             return Err(WishError::Full);
         }
-        let room = self.rooms.entry(name.clone()).or_default();
+        let main = self.main;
+        let room = self.room_entry(name);
         if let Some(after) = reading.after.as_ref().filter(|_| is_new) {
             room.held = Some(after.clone());
             room.learn(after.clone());
         }
         room.wish = Some(reading);
         if connected {
-            if room.stage != Stage::Live {
-                room.stage = Stage::Asked;
-            }
-            self.controls.push_back(Control::Subscribe(name.clone()));
+            room.readers[main].ask();
+            self.lines[main].controls.push_back(Control::Subscribe(name.clone()));
+            self.ask_next(name);
         }
         Ok(())
     }
@@ -59,25 +60,39 @@ impl Client {
         if self.waiting() >= self.waiting_max() {
             return Err(WishError::Full);
         }
-        let connected = self.is_connected();
         let Some(room) = self.rooms.get_mut(name).filter(|room| room.wish.is_some()) else {
             return Ok(());
         };
         room.wish = None;
         room.held = None;
-        let asked = matches!(room.stage, Stage::Asked | Stage::Live);
-        room.stage = Stage::Off;
-        if connected && asked {
-            room.leaving += 1;
-            self.controls.push_back(Control::Unsubscribe(name.clone()));
-        } else {
+        if !self.leave_room(name) {
             let why = Unsubscribed::new(UnsubscribedCode::Left);
             self.events.push_back(Event::Unsubscribed { room: name.clone(), why, again: false });
         }
         // Publishes that waited for a position wait no more.
         self.list_to_publish(name);
         self.forget_if_idle(name);
+        self.note_level(name);
         Ok(())
+    }
+
+    /// Says so wherever the room was asked for. Answers whether the main connection will answer.
+    fn leave_room(&mut self, name: &RoomName) -> bool {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return false;
+        };
+        let mut is_answered = false;
+        for side in Side::BOTH {
+            let reader = &mut room.readers[side];
+            let asked = matches!(reader.stage, Stage::Asked | Stage::Live | Stage::Inert);
+            reader.stage = Stage::Off;
+            if asked && self.lines[side].is_connected() {
+                reader.leaving += 1;
+                self.lines[side].controls.push_back(Control::Unsubscribe(name.clone()));
+                is_answered |= side == self.main;
+            }
+        }
+        is_answered
     }
 
     /// Publishes, sooner or later, once: the answer is an event that names the id.
@@ -94,7 +109,7 @@ impl Client {
             return Err(WishError::Full);
         }
         let id = MessageId::new(&self.seed.letters(ID_LENGTH)).expect("26 letters are an id");
-        self.rooms.entry(name.clone()).or_default().chain.push(id.clone(), content);
+        self.room_entry(name).chain.push(id.clone(), content);
         self.unacknowledged += 1;
         self.list_to_publish(name);
         Ok(id)
@@ -116,7 +131,7 @@ impl Client {
             return Err(WishError::Full);
         }
         let says = ClientSays::Signal { room: name.clone(), kind: kind.to_owned(), data };
-        self.controls.push_back(Control::Signal(Box::new(says)));
+        self.lines[self.main].controls.push_back(Control::Signal(Box::new(says)));
         Ok(())
     }
 
@@ -134,10 +149,9 @@ impl Client {
             return Ok(());
         };
         room.mark = seq;
-        let waits = room.mark_due || room.mark_out || room.mark_again.is_some();
-        if connected && room.stage == Stage::Live && !waits {
+        if connected && room.is_live() && !room.is_mark_under_way() {
             room.mark_due = true;
-            self.controls.push_back(Control::Mark(name.clone()));
+            self.lines[self.main].controls.push_back(Control::Mark(name.clone()));
         }
         Ok(())
     }
@@ -173,17 +187,20 @@ impl Client {
     pub fn authenticate(&mut self, now: Now, token: impl Into<String>) {
         self.options.token = Some(token.into());
         self.token_wanted = false;
-        match self.phase {
-            Phase::AwaitingToken => self.dial(now),
-            // Before hello went out, hello carries it.
-            _ => self.authenticate_due = self.is_connected() && !self.hello_due,
+        for side in Side::BOTH {
+            let line = &mut self.lines[side];
+            match line.phase {
+                Phase::AwaitingToken => self.dial(now, side, None),
+                // Before hello went out, hello carries it.
+                _ => line.authenticate_due = line.is_connected() && !line.hello_due,
+            }
         }
     }
 
     /// Leaves for good. What was not acknowledged is given back as events.
     pub fn close(&mut self) {
         if !self.is_over() {
-            self.actions.push_back(Action::Close);
+            Side::BOTH.into_iter().for_each(|side| self.close_line(side));
             self.end(0, "Closed by its own wish.".to_owned());
         }
     }
@@ -197,7 +214,8 @@ impl Client {
 
     /// What waits to be sent or answered on this connection, publishes and asks aside.
     fn waiting(&self) -> usize {
-        self.controls.len() + self.expected.len()
+        let line = &self.lines[self.main];
+        line.controls.len() + line.expected.len()
     }
 
     fn waiting_max(&self) -> usize {

@@ -3,12 +3,11 @@
 use bytes::Bytes;
 use model::{
     Catchup, ClientFrame, ClientSays, Content, ContentKind, Digest, End, EndCode, FromServer,
-    Hello, HistoryAnchor, HistoryAsk, Limits, LogId, Mark, Message, MessageContent, MessageId,
-    MoveTo, Now, Page, Position, Publish, Refusal, RefusalCode, Rights, RoomName, Says, Seed, Seq,
-    ServerFrame, SessionId, Snapshot, SnapshotReason, Subscription, Unsubscribed, UnsubscribedCode,
-    Welcome,
+    Hello, HistoryAnchor, HistoryAsk, Limits, LogId, Mark, Message, MessageContent, MessageId, Now,
+    Page, Position, Publish, Refusal, RefusalCode, Rights, RoomName, Says, Seed, Seq, ServerFrame,
+    SessionId, Snapshot, SnapshotReason, Subscription, Unsubscribed, UnsubscribedCode, Welcome,
 };
-use session::client::{Action, Client, ClientLimits, Event, Options, Reading, WishError};
+use session::client::{Action, Client, ClientLimits, Event, Options, Reading, SocketNo, WishError};
 
 use super::service::ann;
 
@@ -18,6 +17,8 @@ const URL: &str = "ws://here/v1/ws";
 struct Play {
     now: Now,
     client: Client,
+    /// The newest connection.
+    socket: SocketNo,
 }
 
 fn room() -> RoomName {
@@ -46,7 +47,8 @@ fn content() -> Content {
 impl Play {
     fn new(options: Options) -> Play {
         let now = Now { mono_us: 5_000_000, wall_ms: 1_000_000 };
-        Play { now, client: Client::new(now, options, Seed::new(9)) }
+        let client = Client::new(now, options, Seed::new(9));
+        Play { now, client, socket: SocketNo(1) }
     }
 
     /// Connected, welcomed, and the room read up to entry 10.
@@ -64,11 +66,13 @@ impl Play {
     }
 
     fn connect(&mut self) -> Hello {
-        assert!(matches!(self.client.poll_action(), Some(Action::Dial { .. })));
-        self.client.handle_connected(self.now);
-        let Some(ClientSays::Hello(hello)) = self.client.poll_transmit().map(|f| f.says) else {
-            panic!("hello comes first");
+        let Some(Action::Dial { socket, .. }) = self.client.poll_action() else {
+            panic!("a dial is wanted");
         };
+        self.socket = socket;
+        self.client.handle_connected(self.now, socket);
+        let frame = self.client.poll_transmit(socket).expect("hello comes first");
+        let ClientSays::Hello(hello) = frame.says else { panic!("hello comes first") };
         let welcome = Welcome {
             session: SessionId::new("s1").expect("valid"),
             user: ann(),
@@ -78,12 +82,16 @@ impl Play {
             limits: Limits::default(),
             features: Vec::new(),
         };
-        self.hears(1, Says::Welcome(Box::new(welcome)));
+        self.hears(frame.r#ref, Says::Welcome(Box::new(welcome)));
         *hello
     }
 
     fn hears(&mut self, r#ref: u32, says: Says) {
-        self.client.handle_frame(self.now, FromServer::Says(ServerFrame { r#ref, says }));
+        self.client.handle_frame(
+            self.now,
+            self.socket,
+            FromServer::Says(ServerFrame { r#ref, says }),
+        );
     }
 
     fn refused(&mut self, r#ref: u32, refusal: Refusal) {
@@ -118,7 +126,11 @@ impl Play {
             edited_at_ms: None,
             reactions: Vec::new(),
         };
-        self.client.handle_frame(self.now, FromServer::Message(message));
+        self.client.handle_frame(self.now, self.socket, FromServer::Message(message));
+    }
+
+    fn closed(&mut self, code: Option<u16>) {
+        self.client.handle_closed(self.now, self.socket, code);
     }
 
     fn publish(&mut self) -> MessageId {
@@ -126,7 +138,7 @@ impl Play {
     }
 
     fn sent(&mut self) -> Vec<ClientFrame> {
-        std::iter::from_fn(|| self.client.poll_transmit()).collect()
+        std::iter::from_fn(|| self.client.poll_transmit(self.socket)).collect()
     }
 
     fn publishes(&mut self) -> Vec<(u32, Publish)> {
@@ -162,8 +174,12 @@ fn snapshot() -> Catchup {
     Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: Page::default() })
 }
 
-fn dial(url: &str) -> Action {
-    Action::Dial { url: url.into() }
+/// The next action is a dial as the application said: its number.
+fn dial(play: &mut Play) -> SocketNo {
+    match play.actions().as_slice() {
+        [Action::Dial { socket, url, is_moved: false }] if url == URL => *socket,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -172,7 +188,7 @@ fn hello_names_every_room_with_what_is_held_of_it() {
     let other = RoomName::new("other").expect("valid");
     play.client.subscribe(&other, Reading::recent(20)).expect("allowed");
     play.message(11, &MessageId::new("somebodys").expect("valid"));
-    play.client.handle_closed(play.now, Some(1006));
+    play.closed(Some(1006));
     play.wait();
     let hello = play.connect();
     assert_eq!(hello.resume_token.as_deref(), Some("resume"));
@@ -187,7 +203,7 @@ fn a_hole_is_a_violation_and_the_room_is_resumed_where_it_was() {
     let events = play.events();
     assert!(matches!(&events[..], [Event::Violation(what), Event::Disconnected { .. }]
         if what.contains("entry 12 came after entry 10")));
-    assert_eq!(play.actions(), [Action::Close]);
+    assert_eq!(play.actions(), [Action::Close { socket: play.socket }]);
     play.message(11, &MessageId::new("tooo-late").expect("valid"));
     assert_eq!(play.events(), [], "what is left of that connection is not believed");
     play.wait();
@@ -265,7 +281,7 @@ fn whoever_comes_after_a_duplicate_comes_after_what_that_came_after() {
     assert_eq!(sent[2].1.after.as_ref(), Some(&ids[1]));
     let (log, at_ms) = (log(), 1);
     play.hears(sent[1].0, Says::Published { room: room(), log, seq: 3, at_ms, duplicate: true });
-    play.client.handle_closed(play.now, Some(1006));
+    play.closed(Some(1006));
     play.wait();
     play.connect();
     play.subscribed(10, Catchup::Resumed { missed: 0 });
@@ -314,9 +330,9 @@ fn a_heartbeat_is_answered_and_silence_is_a_lost_connection() {
     let sent = play.sent();
     assert_eq!(sent, [ClientFrame { r#ref: 0, says: ClientSays::Heartbeat }]);
     assert_eq!(play.wait(), 62_500, "two and a half of 25 s");
-    assert_eq!(play.actions(), [Action::Close]);
+    assert_eq!(play.actions(), [Action::Close { socket: play.socket }]);
     play.wait();
-    assert_eq!(play.actions(), [dial(URL)]);
+    dial(&mut play);
 }
 
 #[test]
@@ -325,11 +341,11 @@ fn an_end_below_4500_is_come_back_from_and_one_above_is_not() {
     play.publish();
     play.publishes();
     play.hears(0, Says::End(End::new(EndCode::Restarting).retry_after(1_500)));
-    assert_eq!(play.actions(), [Action::Close]);
+    assert_eq!(play.actions(), [Action::Close { socket: play.socket }]);
     assert!((1_500..=2_250).contains(&play.wait()));
     play.connect();
     play.hears(0, Says::End(End::new(EndCode::Replaced)));
-    assert_eq!(play.actions(), [Action::Close]);
+    assert_eq!(play.actions(), [Action::Close { socket: play.socket }]);
     let events = play.events();
     assert!(events.iter().any(|e| matches!(e, Event::NotPublished(not) if not.may_have_been_sent)));
     assert!(matches!(events.last(), Some(Event::Ended { code: 4506, .. })));
@@ -340,10 +356,10 @@ fn an_end_below_4500_is_come_back_from_and_one_above_is_not() {
 #[test]
 fn a_close_code_speaks_like_the_end_it_stands_for() {
     let mut play = Play::reading();
-    play.client.handle_closed(play.now, Some(4001));
+    play.closed(Some(4001));
     assert!(!play.client.is_over());
     let mut play = Play::reading();
-    play.client.handle_closed(play.now, Some(4501));
+    play.closed(Some(4501));
     assert!(matches!(play.events()[..], [Event::Ended { code: 4501, .. }]));
 }
 
@@ -383,29 +399,9 @@ fn a_service_may_subscribe_a_user_and_that_lasts() {
     let mut play = Play::new(Options::new(URL));
     play.connect();
     play.subscribed(3, snapshot());
-    play.client.handle_closed(play.now, None);
+    play.closed(None);
     play.wait();
     assert_eq!(play.connect().subscribe[0].after, Some(at(3)));
-}
-
-#[test]
-fn a_move_leads_elsewhere_with_everything_that_was_not_acknowledged() {
-    let mut play = Play::reading();
-    let id = play.publish();
-    play.publishes();
-    let there = "ws://there/v1/ws";
-    let to = MoveTo { url: Some(there.into()), resume_token: "moved".into(), within_ms: 20_000 };
-    play.hears(0, Says::Move(to));
-    assert_eq!(play.client.poll_action(), Some(Action::Close));
-    assert_eq!(play.client.poll_action(), Some(dial(there)));
-    play.client.handle_connected(play.now);
-    let sent = play.sent();
-    let ClientSays::Hello(hello) = &sent[0].says else { panic!("hello comes first") };
-    assert_eq!(hello.resume_token.as_deref(), Some("moved"));
-    assert!(matches!(&sent[1].says, ClientSays::Publish(publish) if publish.id == Some(id)));
-    play.client.handle_closed(play.now, None);
-    play.wait();
-    assert_eq!(play.actions(), [dial(URL)], "the other place is tried once");
 }
 
 #[test]
@@ -430,7 +426,7 @@ fn an_expired_token_ends_the_session_only_where_nobody_renews_it() {
         Play::reading_with(Options { renews_token: true, ..Options::new(URL).token("old") });
     play.hears(0, Says::End(End::new(EndCode::TokenExpired)));
     assert_eq!(play.events(), [Event::NeedToken]);
-    assert_eq!(play.actions(), [Action::Close]);
+    assert_eq!(play.actions(), [Action::Close { socket: play.socket }]);
     play.client.authenticate(play.now, "new");
     assert_eq!(play.connect().token.as_deref(), Some("new"));
     let mut play = Play::reading();
@@ -445,7 +441,7 @@ fn one_page_at_a_time_and_a_lost_one_is_asked_for_again() {
     let first = play.client.history(&room(), ask).expect("there is space");
     let second = play.client.history(&room(), ask).expect("there is space");
     assert_eq!(play.sent().len(), 1);
-    play.client.handle_closed(play.now, None);
+    play.closed(None);
     play.wait();
     play.connect();
     let history = || Says::History { room: room(), log: log(), page: Box::default() };
@@ -464,7 +460,7 @@ fn a_mark_is_repeated_when_the_server_lags_behind_it() {
     play.client.mark(&room(), 9).expect("there is space");
     let mark = |frames: Vec<ClientFrame>| frames.into_iter().map(|f| f.says).collect::<Vec<_>>();
     assert_eq!(mark(play.sent()), [ClientSays::Mark { room: room(), seq: 9 }]);
-    play.client.handle_closed(play.now, None);
+    play.closed(None);
     play.wait();
     play.connect();
     play.subscribed(10, Catchup::Resumed { missed: 0 });
@@ -476,16 +472,16 @@ fn reconnects_spread_out_and_a_stable_connection_starts_anew() {
     let mut play = Play::new(Options::new(URL));
     let mut waits = Vec::new();
     for _ in 0..12 {
-        assert_eq!(play.actions(), [dial(URL)]);
-        play.client.handle_closed(play.now, None);
+        play.socket = dial(&mut play);
+        play.closed(None);
         waits.push(play.wait());
     }
-    assert!(waits.iter().all(|ms| (200..=30_000).contains(ms)), "{waits:?}");
+    assert!(waits[0] < 100 && waits.iter().all(|ms| *ms <= 30_000), "{waits:?}");
     assert!(waits.iter().any(|ms| *ms > 5_000), "{waits:?}");
     play.connect();
     play.pass_ms(10_000);
-    play.client.handle_closed(play.now, None);
-    assert!(play.wait() <= 400);
+    play.closed(None);
+    assert!(play.wait() < 100);
 }
 
 #[test]
@@ -528,7 +524,7 @@ fn a_server_that_goes_on_without_answering_a_publish_is_left() {
         play.hears(0, Says::Heartbeat);
     }
     assert!(matches!(&play.events()[0], Event::Violation(what) if what.contains("not answered")));
-    assert_eq!(play.actions(), [Action::Close]);
+    assert_eq!(play.actions(), [Action::Close { socket: play.socket }]);
     play.wait();
     play.connect();
     assert_eq!(play.publishes().len(), 1);

@@ -29,11 +29,15 @@ fn run(seed: u64, faults: Faults) -> (Person, Service) {
     let mut service = Service::new(seed, faults);
     let mut person = Person::new(seed);
     person.drain(&mut service);
+    let mut was_welcome = false;
     for _ in 0..STEPS {
         if person.wished() < PUBLISHES && random.u8(..) < 20 {
             person.publish(&mut random);
         }
         step(&mut random, &mut person, &mut service);
+        was_welcome |= service.is_welcome();
+        let may_be_lost = faults.cuts || faults.ends || !was_welcome;
+        assert!(may_be_lost || service.is_welcome(), "seed {seed}: no live socket");
     }
     service.calm();
     for _ in 0..STEPS_TO_SETTLE {
@@ -47,7 +51,7 @@ fn run(seed: u64, faults: Faults) -> (Person, Service) {
 
 fn step(random: &mut fastrand::Rng, person: &mut Person, service: &mut Service) {
     match random.u8(..) {
-        0..80 => service.hear(person.now()),
+        0..80 => service.hear(),
         80..160 => person.hear(service),
         160..200 => service.feed(),
         200..210 => service.others_publish(),
@@ -86,9 +90,36 @@ fn refusals_of_some_leave_the_others_in_order() {
 
 #[test]
 fn readers_see_every_entry_or_are_told_what_is_gone() {
-    let faults =
-        Faults { cuts: true, trims: true, evictions: true, moves: true, ..Faults::default() };
+    let faults = Faults {
+        cuts: true,
+        trims: true,
+        evictions: true,
+        moves: true,
+        ends: true,
+        ..Faults::default()
+    };
     check_all(150, faults);
+}
+
+/// Frames of both connections come in any order, dials fail, rooms end for a while on either side.
+#[test]
+fn moves_lose_nothing_double_nothing_and_leave_no_moment_without_a_live_socket() {
+    let faults = Faults { moves: true, dials: true, evictions: true, ..Faults::default() };
+    let mut moves = 0;
+    for seed in seeds(300) {
+        eprintln!("seed {seed}");
+        let (person, service) = run(seed, faults);
+        person.check(&service);
+        moves += person.moves();
+    }
+    assert!(moves > 100, "{moves} moves came to their end");
+}
+
+#[test]
+fn a_move_survives_whatever_befalls_either_connection() {
+    let faults =
+        Faults { cuts: true, late: true, moves: true, ends: true, busy: true, ..Faults::default() };
+    check_all(300, faults);
 }
 
 #[test]
@@ -103,6 +134,8 @@ fn everything_at_once() {
             trims: true,
             evictions: true,
             moves: true,
+            ends: true,
+            dials: true,
         },
     );
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::{
     Catchup, Content, ContentKind, Digest, MessageId, Now, RefusalCode, RoomName, Seed, Seq,
 };
-use session::client::{Action, Client, Event, Options, Reading};
+use session::client::{Action, Client, Event, Options, Reading, SocketNo};
 
 use super::service::{Service, ann, is_forbidden};
 
@@ -23,8 +23,8 @@ enum Outcome {
 pub(crate) struct Person {
     now: Now,
     client: Client,
-    connected: bool,
-    dialing: bool,
+    /// Connections, and whether each stands or is being dialled.
+    sockets: BTreeMap<SocketNo, bool>,
     wishes: Vec<(RoomName, MessageId)>,
     outcomes: BTreeMap<MessageId, Outcome>,
     /// The last entry that the application was told, by room.
@@ -56,8 +56,7 @@ impl Person {
         Person {
             now,
             client,
-            connected: false,
-            dialing: false,
+            sockets: BTreeMap::new(),
             wishes: Vec::new(),
             outcomes: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -88,20 +87,29 @@ impl Person {
 
     /// One frame from the service.
     pub(crate) fn hear(&mut self, service: &mut Service) {
-        if let Some(frame) = service.poll() {
-            self.client.handle_frame(self.now, frame);
+        if let Some((socket, frame)) = service.poll() {
+            self.client.handle_frame(self.now, socket, frame);
         }
     }
 
-    /// A dial succeeds; without one, the client's own time comes.
+    pub(crate) fn moves(&self) -> u64 {
+        self.client.counters().moves
+    }
+
+    /// A dial comes to its end; without one, the client's own time comes.
     pub(crate) fn wait(&mut self, service: &mut Service) {
-        if std::mem::take(&mut self.dialing) {
-            service.accept();
-            self.connected = true;
-            return self.client.handle_connected(self.now);
+        let dialing = self.sockets.iter_mut().find(|(_, stands)| !**stands);
+        if let Some((socket, stands)) = dialing {
+            let socket = *socket;
+            if service.accept(socket) {
+                *stands = true;
+                return self.client.handle_connected(self.now, socket);
+            }
+            self.sockets.remove(&socket);
+            return self.client.handle_dial_failed(self.now, socket, Some(50));
         }
         // On a connection no further than a refusal waits: silence is for the service to break.
-        let reach_us = if self.connected { 6_000_000 } else { 31_000_000 };
+        let reach_us = if self.sockets.is_empty() { 31_000_000 } else { 6_000_000 };
         let due = self.client.poll_timeout().filter(|at| at.mono_us < self.now.mono_us + reach_us);
         if let Some(at) = due {
             let ms = at.mono_us.saturating_sub(self.now.mono_us).div_ceil(1_000);
@@ -110,26 +118,27 @@ impl Person {
         }
     }
 
-    pub(crate) fn lose_connection(&mut self, code: Option<u16>) {
-        (self.connected, self.dialing) = (false, false);
-        self.client.handle_closed(self.now, code);
+    pub(crate) fn lose_connection(&mut self, socket: SocketNo, code: Option<u16>) {
+        self.sockets.remove(&socket);
+        self.client.handle_closed(self.now, socket, code);
     }
 
     /// Everything that the machine has to say goes where it belongs.
     pub(crate) fn drain(&mut self, service: &mut Service) {
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Dial { .. } => self.dialing = true,
-                Action::Close => {
-                    self.dialing = false;
-                    if std::mem::take(&mut self.connected) {
-                        service.hang_up(self.now);
+                Action::Dial { socket, .. } => _ = self.sockets.insert(socket, false),
+                Action::Close { socket } => {
+                    if self.sockets.remove(&socket).is_some_and(|stands| stands) {
+                        service.hang_up(socket);
                     }
                 }
             }
         }
-        while let Some(frame) = self.client.poll_transmit() {
-            service.receive(frame);
+        for socket in self.sockets.keys() {
+            while let Some(frame) = self.client.poll_transmit(*socket) {
+                service.receive(*socket, frame);
+            }
         }
         while let Some(event) = self.client.poll_event() {
             self.told(event);

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use model::{
     Catchup, ClientFrame, ClientSays, End, EndCode, FromServer, Hello, Limits, LogId, Mark,
-    Message, MessageContent, MessageId, MoveTo, Now, Page, Position, Publish, Refusal, RefusalCode,
+    Message, MessageContent, MessageId, MoveTo, Page, Position, Publish, Refusal, RefusalCode,
     Rights, RoomName, Says, Seq, ServerFrame, SessionId, Snapshot, SnapshotReason, Subscribe,
     Subscription, Unsubscribed, UnsubscribedCode, User, UserId, Welcome,
 };
+
+use session::client::SocketNo;
 
 use super::person::Person;
 
@@ -30,8 +32,22 @@ pub(crate) struct Faults {
     pub(crate) trims: bool,
     /// Subscriptions are ended for now.
     pub(crate) evictions: bool,
-    /// The client is sent elsewhere, or ended so that it comes back.
+    /// The client is sent elsewhere.
     pub(crate) moves: bool,
+    /// Connections are ended so that the client comes back.
+    pub(crate) ends: bool,
+    /// Dials fail.
+    pub(crate) dials: bool,
+}
+
+/// A connection, behind which stands an edge of its own.
+#[derive(Debug, Default)]
+struct Conn {
+    /// Readers' cursors.
+    cursors: BTreeMap<RoomName, Seq>,
+    inbox: VecDeque<ClientFrame>,
+    outbox: VecDeque<FromServer>,
+    welcomed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,11 +68,7 @@ pub(crate) struct Service {
     faults: Faults,
     random: fastrand::Rng,
     pub(crate) logs: BTreeMap<RoomName, Log>,
-    /// Readers' cursors on this connection.
-    cursors: BTreeMap<RoomName, Seq>,
-    connected: bool,
-    inbox: VecDeque<ClientFrame>,
-    outbox: VecDeque<FromServer>,
+    conns: BTreeMap<SocketNo, Conn>,
     /// Frames of former connections that are still on their way.
     late: Vec<Publish>,
 }
@@ -80,10 +92,7 @@ impl Service {
             faults,
             random: fastrand::Rng::with_seed(seed ^ 0x5e21),
             logs: BTreeMap::new(),
-            cursors: BTreeMap::new(),
-            connected: false,
-            inbox: VecDeque::new(),
-            outbox: VecDeque::new(),
+            conns: BTreeMap::new(),
             late: Vec::new(),
         }
     }
@@ -93,71 +102,96 @@ impl Service {
         self.faults = Faults { forbids: self.faults.forbids, ..Faults::default() };
     }
 
-    pub(crate) fn accept(&mut self) {
-        assert!(!self.connected, "one connection at a time");
-        self.connected = true;
-    }
-
-    pub(crate) fn receive(&mut self, frame: ClientFrame) {
-        assert!(self.connected, "frames are sent on a connection");
-        self.inbox.push_back(frame);
-    }
-
-    pub(crate) fn poll(&mut self) -> Option<FromServer> {
-        self.outbox.pop_front()
-    }
-
-    /// Forgets the connection; the oldest of what was on its way may have arrived, or arrive later.
-    pub(crate) fn hang_up(&mut self, now: Now) {
-        let arrived = self.random.usize(0..=self.inbox.len());
-        for _ in 0..arrived {
-            self.hear(now);
+    /// Whether a dial succeeds.
+    pub(crate) fn accept(&mut self, socket: SocketNo) -> bool {
+        if self.faults.dials && self.random.u8(..) < 100 {
+            return false;
         }
-        let rest = std::mem::take(&mut self.inbox);
+        assert!(self.conns.len() < 2, "two connections at most");
+        self.conns.insert(socket, Conn::default());
+        true
+    }
+
+    pub(crate) fn receive(&mut self, socket: SocketNo, frame: ClientFrame) {
+        let conn = self.conns.get_mut(&socket).expect("frames are sent on a connection");
+        conn.inbox.push_back(frame);
+    }
+
+    /// The next frame of any connection.
+    pub(crate) fn poll(&mut self) -> Option<(SocketNo, FromServer)> {
+        let socket = self.any()?;
+        Some((socket, self.conn(socket).outbox.pop_front()?))
+    }
+
+    fn any(&mut self) -> Option<SocketNo> {
+        self.random.choice(self.conns.keys().copied().collect::<Vec<_>>())
+    }
+
+    fn conn(&mut self, socket: SocketNo) -> &mut Conn {
+        self.conns.get_mut(&socket).expect("it stands")
+    }
+
+    /// Whether somebody is welcome on any connection.
+    pub(crate) fn is_welcome(&self) -> bool {
+        self.conns.values().any(|conn| conn.welcomed)
+    }
+
+    /// Forgets a connection; the oldest of what was on its way may have arrived, or arrive later.
+    pub(crate) fn hang_up(&mut self, socket: SocketNo) {
+        let waiting = self.conn(socket).inbox.len();
+        let arrived = self.random.usize(0..=waiting);
+        for _ in 0..arrived {
+            self.hear_from(socket);
+        }
+        let Some(conn) = self.conns.remove(&socket) else { return };
         if self.faults.late {
-            self.late.extend(rest.into_iter().filter_map(|frame| match frame.says {
+            self.late.extend(conn.inbox.into_iter().filter_map(|frame| match frame.says {
                 ClientSays::Publish(publish) => Some(publish),
                 _ => None,
             }));
         }
-        self.outbox.clear();
-        self.cursors.clear();
-        self.connected = false;
     }
 
-    /// Takes one frame from the connection, or a late one.
-    pub(crate) fn hear(&mut self, _now: Now) {
+    /// Takes one frame from a connection, or a late one.
+    pub(crate) fn hear(&mut self) {
         if !self.late.is_empty() && self.random.bool() {
             let at = self.random.usize(..self.late.len());
             let publish = self.late.swap_remove(at);
             let _ = self.decide(&publish);
             return;
         }
-        let Some(frame) = self.inbox.pop_front() else {
+        if let Some(socket) = self.any() {
+            self.hear_from(socket);
+        }
+    }
+
+    fn hear_from(&mut self, socket: SocketNo) {
+        let Some(frame) = self.conn(socket).inbox.pop_front() else {
             return;
         };
         let r#ref = frame.r#ref;
         match frame.says {
-            ClientSays::Hello(hello) => self.welcome(r#ref, *hello),
-            ClientSays::Subscribe(subscribe) => self.subscribe(r#ref, &subscribe),
+            ClientSays::Hello(hello) => self.welcome(socket, r#ref, *hello),
+            ClientSays::Subscribe(subscribe) => self.subscribe(socket, r#ref, &subscribe),
             ClientSays::Publish(publish) => {
                 let says = self.decide(&publish);
-                self.say(r#ref, says);
+                self.say(socket, r#ref, says);
             }
             ClientSays::Unsubscribe { room } => {
-                self.cursors.remove(&room);
+                self.conn(socket).cursors.remove(&room);
                 let why = Unsubscribed::new(UnsubscribedCode::Left);
-                self.say(r#ref, Says::Unsubscribed { room: room.as_str().into(), why });
+                let room = room.as_str().into();
+                self.say(socket, r#ref, Says::Unsubscribed { room, why });
             }
             _ => {}
         }
     }
 
-    fn say(&mut self, r#ref: u32, says: Says) {
-        self.outbox.push_back(FromServer::Says(ServerFrame { r#ref, says }));
+    fn say(&mut self, socket: SocketNo, r#ref: u32, says: Says) {
+        self.conn(socket).outbox.push_back(FromServer::Says(ServerFrame { r#ref, says }));
     }
 
-    fn welcome(&mut self, r#ref: u32, hello: Hello) {
+    fn welcome(&mut self, socket: SocketNo, r#ref: u32, hello: Hello) {
         let welcome = Welcome {
             session: SessionId::new("s1").expect("valid"),
             user: ann(),
@@ -167,13 +201,14 @@ impl Service {
             limits: Limits::default(),
             features: Vec::new(),
         };
-        self.say(r#ref, Says::Welcome(Box::new(welcome)));
+        self.conn(socket).welcomed = true;
+        self.say(socket, r#ref, Says::Welcome(Box::new(welcome)));
         for subscribe in &hello.subscribe {
-            self.subscribe(0, subscribe);
+            self.subscribe(socket, 0, subscribe);
         }
     }
 
-    fn subscribe(&mut self, r#ref: u32, subscribe: &Subscribe) {
+    fn subscribe(&mut self, socket: SocketNo, r#ref: u32, subscribe: &Subscribe) {
         let room = subscribe.room.clone();
         let log = self.logs.entry(room.clone()).or_default();
         let (head, first) = (log.head(), log.first);
@@ -192,7 +227,7 @@ impl Service {
             (Catchup::Resumed { .. }, Some(after)) => after.seq,
             _ => head,
         };
-        self.cursors.insert(room.clone(), cursor);
+        self.conn(socket).cursors.insert(room.clone(), cursor);
         let subscription = Subscription {
             log: id,
             first,
@@ -204,7 +239,7 @@ impl Service {
             catchup,
         };
         let subscription = Box::new(subscription);
-        self.say(r#ref, Says::Subscribed { room, subscription, presence: None });
+        self.say(socket, r#ref, Says::Subscribed { room, subscription, presence: None });
     }
 
     /// Rule 3: the copy lies in (since, head], the predecessor too, or nothing is written.
@@ -275,26 +310,28 @@ impl Service {
 
     /// Moves one entry to one reader, or tells it what is gone.
     pub(crate) fn feed(&mut self) {
-        if self.connected && self.random.u8(..) < 20 {
-            return self.say(0, Says::Heartbeat);
+        let Some(socket) = self.any() else { return };
+        if self.random.u8(..) < 20 {
+            return self.say(socket, 0, Says::Heartbeat);
         }
-        let rooms: Vec<RoomName> = self.cursors.keys().cloned().collect();
+        let conn = self.conns.get_mut(&socket).expect("chosen among them");
+        let rooms: Vec<RoomName> = conn.cursors.keys().cloned().collect();
         let Some(room) = self.random.choice(rooms) else {
             return;
         };
-        let cursor = self.cursors.get_mut(&room).expect("chosen among them");
+        let cursor = conn.cursors.get_mut(&room).expect("chosen among them");
         let log = &self.logs[&room];
         if *cursor + 1 < log.first {
             *cursor = log.first - 1;
             let first = log.first;
-            return self.say(0, Says::Truncated { room, first });
+            return self.say(socket, 0, Says::Truncated { room, first });
         }
         // Twice now and then: a duplicate is allowed, a hole is not.
         let repeated = *cursor > 0 && *cursor >= log.first && self.random.u8(..) < 10;
         let at = if repeated { *cursor - 1 } else { *cursor };
         if let Some(entry) = log.entries.get(at as usize) {
             *cursor = entry.seq;
-            self.outbox.push_back(FromServer::Message(entry.clone()));
+            conn.outbox.push_back(FromServer::Message(entry.clone()));
         }
     }
 
@@ -313,10 +350,11 @@ impl Service {
 
     /// One of the faults.
     pub(crate) fn misbehave(&mut self, person: &mut Person) {
+        let Some(socket) = self.any() else { return };
         match self.random.u8(0..6) {
             0 | 1 if self.faults.cuts => {
-                self.hang_up(person.now());
-                person.lose_connection(self.random.bool().then_some(1006));
+                self.hang_up(socket);
+                person.lose_connection(socket, self.random.bool().then_some(1006));
             }
             2 if self.faults.trims => {
                 let random = &mut self.random;
@@ -325,20 +363,20 @@ impl Service {
                 }
             }
             3 if self.faults.evictions => {
-                let Some(room) = self.cursors.pop_first().map(|(room, _)| room) else {
+                let Some(room) = self.conn(socket).cursors.pop_first().map(|(room, _)| room) else {
                     return;
                 };
                 let why = Unsubscribed::new(UnsubscribedCode::Unavailable).retry_after(100);
-                self.say(0, Says::Unsubscribed { room: room.as_str().into(), why });
+                self.say(socket, 0, Says::Unsubscribed { room: room.as_str().into(), why });
             }
-            4 if self.faults.moves && self.connected => {
+            4 if self.faults.moves && self.conn(socket).welcomed => {
                 let url = self.random.bool().then(|| "ws://elsewhere/v1/ws".to_owned());
                 let to = MoveTo { url, resume_token: "moved".into(), within_ms: 20_000 };
-                self.say(0, Says::Move(to));
+                self.say(socket, 0, Says::Move(to));
             }
-            5 if self.faults.moves && self.connected => {
+            5 if self.faults.ends => {
                 let end = End::new(EndCode::Restarting).retry_after(self.random.u64(0..500));
-                self.say(0, Says::End(end));
+                self.say(socket, 0, Says::End(end));
             }
             _ => {}
         }

@@ -1,0 +1,8 @@
+//! How nodes reach each other's internal listener: over pipes inside one process, over TCP in a cluster.
+
+mod handshake;
+mod pipe;
+mod tcp;
+
+pub(super) use pipe::in_process;
+pub(super) use tcp::{Dialer, listen};
