@@ -27,6 +27,12 @@ impl Secret {
     pub fn is_strong(&self) -> bool {
         self.0.len() >= 32
     }
+
+    /// The key itself, for whoever makes or checks a proof of it.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -20,6 +20,12 @@ pub struct Cli {
 pub enum Command {
     /// Run everything in this process; what is acknowledged is on disk.
     Serve(SettingsArgs),
+    /// Own rooms, as one of many; found through etcd, with a journal that all room servers share.
+    Room(ClusterArgs),
+    /// Hold clients' sockets, as one of many, and own nothing.
+    Edge(ClusterArgs),
+    /// Look at a cluster, and move what is in it.
+    Admin(AdminArgs),
     /// Print the settings in force and where each came from.
     Config(SettingsArgs),
     /// Look after the embedded journal while no server runs on it.
@@ -78,6 +84,103 @@ pub struct SettingsArgs {
     /// Any setting, such as limits.heartbeat_ms=5000; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<String>,
+}
+
+/// What a node of a cluster is told beside.
+#[derive(Debug, Default, Args)]
+pub struct ClusterArgs {
+    /// As for `serve`.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// The members of etcd, such as http://10.0.0.1:2379,http://10.0.0.2:2379.
+    #[arg(long, value_name = "URL[,URL…]")]
+    pub etcd: Option<String>,
+    /// The journal that all room servers share, such as postgres://parlour@10.0.0.1/parlour.
+    #[arg(long, value_name = "URL")]
+    pub journal: Option<String>,
+    /// A file whose bytes are the key that all nodes of the cluster share.
+    #[arg(long, value_name = "FILE")]
+    pub cluster_key_file: Option<String>,
+    /// This process's id in the cluster [default: a fresh one].
+    #[arg(long, value_name = "ID")]
+    pub node: Option<String>,
+    /// Where other nodes reach this room server; port 0 picks one [default: 127.0.0.1:7070].
+    #[arg(long, value_name = "ADDR")]
+    pub link: Option<String>,
+    /// The cluster's name [default: parlour].
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+impl ClusterArgs {
+    /// Reads the file and the environment.
+    ///
+    /// # Errors
+    /// As [`SettingsArgs::sources`].
+    pub fn sources(&self) -> Result<Sources, String> {
+        let mut sources = self.settings.sources()?;
+        let texts = [
+            ("etcd", &self.etcd),
+            ("journal", &self.journal),
+            ("cluster_key_file", &self.cluster_key_file),
+            ("node", &self.node),
+            ("link", &self.link),
+            ("cluster", &self.cluster),
+        ];
+        let given =
+            texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
+        sources.flags.splice(0..0, given);
+        Ok(sources)
+    }
+}
+
+/// A tool for operators.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: AdminCommand,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where settings come from: the same as the nodes'.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// What an operator can do.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// Create the cluster's constants in etcd and in the journal, once.
+    Init {
+        /// How many slots rooms are spread over; fixed for good.
+        #[arg(long, default_value_t = cluster::SLOTS_DEFAULT)]
+        slots: u32,
+    },
+    /// List the nodes that live.
+    Nodes,
+    /// List who owns which slots.
+    Slots,
+    /// List the busiest open rooms.
+    Rooms {
+        /// At most so many a room server.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Give all slots of a room server away.
+    Drain {
+        /// The room server's id.
+        node: String,
+    },
+    /// Give one slot to a room server.
+    Move {
+        /// The slot's number.
+        slot: u32,
+        /// The room server's id.
+        node: String,
+    },
+    /// Move slots until every room server has its share.
+    Rebalance,
 }
 
 impl SettingsArgs {

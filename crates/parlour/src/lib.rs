@@ -5,6 +5,7 @@
 //! - Sockets are bound before anything is built: an address that is taken stops the start.
 //! - No decision about rooms, sessions or storage lives here.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod logging;

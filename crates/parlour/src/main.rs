@@ -5,17 +5,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use parlour::cli::{Cli, Command, SettingsArgs};
-use parlour::settings::{Fault, Loaded};
-use parlour::{app, logging, tools};
+use parlour::settings::{Fault, Loaded, Role, Sources};
+use parlour::{admin, app, logging, tools};
 
 fn main() -> ExitCode {
     let serve = || Command::Serve(SettingsArgs::default());
     match Cli::parse().command.unwrap_or_else(serve) {
-        Command::Serve(args) => with_settings(&args, |loaded| {
-            logging::start(&loaded.settings);
-            app::run(loaded.settings)
-        }),
-        Command::Config(args) => with_settings(&args, |loaded| {
+        Command::Serve(args) => run(args.sources(), Role::Serve),
+        Command::Room(args) => run(args.sources(), Role::Room),
+        Command::Edge(args) => run(args.sources(), Role::Edge),
+        Command::Admin(args) => admin::run(args),
+        Command::Config(args) => with_settings(args.sources(), Role::Serve, |loaded| {
             // A closed pipe is not our trouble.
             let _ = std::io::stdout().write_all(loaded.print().as_bytes());
             ExitCode::SUCCESS
@@ -26,12 +26,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_settings(args: &SettingsArgs, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    let sources = match args.sources() {
+fn run(sources: Result<Sources, String>, role: Role) -> ExitCode {
+    with_settings(sources, role, |loaded| {
+        logging::start(&loaded.settings);
+        app::run(loaded.settings, role)
+    })
+}
+
+fn with_settings(
+    sources: Result<Sources, String>,
+    role: Role,
+    then: impl FnOnce(Loaded) -> ExitCode,
+) -> ExitCode {
+    let sources = match sources {
         Ok(sources) => sources,
         Err(text) => return refuse(&[Fault { place: String::new(), text }]),
     };
-    match Loaded::from(&sources) {
+    match Loaded::from(&sources, role) {
         Ok(loaded) => then(loaded),
         Err(faults) => refuse(&faults),
     }

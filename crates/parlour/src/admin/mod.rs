@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use cluster::{Node, Registry, Role as NodeRole, View};
 use model::{NodeId, SlotNo};
-use registry::etcd::{Constants, Etcd};
+use journal::postgres::Postgres;
+use registry::etcd::{Constants, Etcd, OpenError};
 use serde_json::json;
 use tonic::transport::Channel;
 use wire::link::peer_client::PeerClient;
 use wire::link::{DrainRequest, MoveRequest, RoomsRequest};
 
 use crate::app::link::Dialer;
-use crate::app::store;
+use crate::app::{etcd, store};
 use crate::cli::{AdminArgs, AdminCommand};
 use crate::settings::{ClusterSettings, Loaded, Role};
 use grid::Grid;
@@ -73,7 +74,7 @@ async fn command(
     if let AdminCommand::Init { slots } = command {
         return init(cluster, slots).await;
     }
-    let etcd = Etcd::observe(store::etcd_settings(cluster)?).await.map_err(|e| e.to_string())?;
+    let etcd = Etcd::observe(etcd::settings(cluster)?).await.map_err(|e| e.to_string())?;
     let view = etcd.view();
     let show = |grid: Grid| if json { grid.json() } else { grid.table() };
     match command {
@@ -94,12 +95,25 @@ async fn init(cluster: &ClusterSettings, slots: u32) -> Result<String, String> {
     if !(1..=cluster::SLOTS_MAX).contains(&slots) {
         return Err(format!("--slots must be between 1 and {}", cluster::SLOTS_MAX));
     }
-    let postgres = store::postgres_settings(cluster, slots)
+    let wanted = Constants::new(random_id(), slots);
+    let constants = match Etcd::init(etcd::settings(cluster)?, wanted.clone()).await {
+        Ok(()) => wanted,
+        // Made before: the journal may still lack what etcd has.
+        Err(OpenError::Made(made)) if made.slots == slots => *made,
+        Err(error) => return Err(error.to_string()),
+    };
+    let postgres = store::postgres_settings(cluster, &constants)
         .map_err(|_| "init also prepares the journal: pass --journal postgres://…".to_owned())?;
-    let constants = Constants::new(&cluster.name, slots);
-    Etcd::init(store::etcd_settings(cluster)?, constants).await.map_err(|e| e.to_string())?;
-    journal::postgres::Postgres::init(postgres).await.map_err(|error| error.to_string())?;
+    let made = tokio::task::spawn_blocking(move || Postgres::init(&postgres)).await;
+    made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     Ok(format!("The cluster {:?} has {slots} slots; its nodes can be started.", cluster.name))
+}
+
+/// The id of a new cluster: what tells its etcd and its journal from all others.
+fn random_id() -> String {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    format!("{:016x}", u64::from_le_bytes(bytes))
 }
 
 fn nodes(view: &View) -> Grid {

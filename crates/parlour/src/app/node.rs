@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tonic::transport::{Channel, Server};
 
 use super::member::Member;
-use super::{identity, link, store};
+use super::{etcd, identity, link, store};
 use crate::settings::{Role, Settings};
 
 /// When clients are told to come back after a drain, and over how long their return is spread.
@@ -217,7 +217,7 @@ async fn room(settings: Settings, mut bound: Bound, mut seed: Seed) -> Result<Ap
     let etcd = join(&settings, me.clone()).await?;
     let slots = etcd.constants().slots;
     let registry: Arc<dyn Registry> = Arc::clone(&etcd) as _;
-    let journal = store::shared(&settings.cluster, slots, nonce).await?;
+    let journal = store::shared(&settings.cluster, etcd.constants(), nonce).await?;
     let dialer = link::Dialer::new(key.clone());
     let dial: Dial = Arc::new(move |node| dialer.dial(node));
     let room_server = RoomServer::new(
@@ -300,7 +300,7 @@ async fn edge_alone(settings: Settings, bound: Bound, mut seed: Seed) -> Result<
 
 /// Registers this node in etcd.
 async fn join(settings: &Settings, me: Node) -> Result<Arc<Etcd>, String> {
-    let etcd = Etcd::open(store::etcd_settings(&settings.cluster)?, me).await;
+    let etcd = Etcd::open(etcd::settings(&settings.cluster)?, me).await;
     etcd.map(Arc::new).map_err(|error| error.to_string())
 }
 

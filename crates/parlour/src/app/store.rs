@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use journal::postgres::{self, Postgres};
 use journal::{Embedded, Journal};
+use registry::etcd::Constants;
 use room_server::RetentionRule;
 
 use crate::settings::{ClusterSettings, Retention, Settings};
@@ -37,14 +38,14 @@ pub(super) async fn embedded(settings: &Settings) -> Result<Arc<dyn Journal>, St
 /// A sentence, when the settings name none.
 pub(crate) fn postgres_settings(
     cluster: &ClusterSettings,
-    slots: u32,
+    constants: &Constants,
 ) -> Result<postgres::Settings, String> {
     let url = cluster.journal.as_ref().ok_or("no journal is set")?;
     let url = std::str::from_utf8(url.expose()).map_err(|_| "the journal's URL is not a text")?;
     Ok(postgres::Settings {
         writers: cluster.journal_writers,
         readers: cluster.journal_readers,
-        ..postgres::Settings::new(url, &cluster.name, slots, cluster::SLOT_HASH)
+        ..postgres::Settings::new(url, &constants.cluster_id, constants.slots, &constants.slot_hash)
     })
 }
 
@@ -54,13 +55,15 @@ pub(crate) fn postgres_settings(
 /// A sentence for the person who started it.
 pub(super) async fn shared(
     cluster: &ClusterSettings,
-    slots: u32,
+    constants: &Constants,
     nonce: u64,
 ) -> Result<Arc<dyn Journal>, String> {
-    let settings = postgres_settings(cluster, slots)?;
-    match Postgres::open(settings, nonce).await {
-        Ok(journal) => Ok(Arc::new(journal)),
-        Err(error) => Err(error.to_string()),
+    let settings = postgres_settings(cluster, constants)?;
+    let opened = tokio::task::spawn_blocking(move || Postgres::open(settings, nonce)).await;
+    match opened {
+        Ok(Ok(journal)) => Ok(Arc::new(journal)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("opening the journal failed: {error}")),
     }
 }
 

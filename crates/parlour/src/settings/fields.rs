@@ -19,8 +19,11 @@ pub(super) struct Field {
     pub(super) get: fn(&Settings) -> String,
 }
 
-/// The one setting that is never written down.
-pub(super) const TOKEN_KEY: &str = "token_key";
+/// Settings that are never written down; each may also be named by its file.
+pub(super) const SECRETS: [&str; 3] = ["token_key", "cluster_key", "etcd_password"];
+
+/// May hold a password, and is not shown for that.
+pub(super) const JOURNAL: &str = "journal";
 
 /// The index of a setting's row.
 pub(super) fn index_of(key: &str) -> Option<usize> {
@@ -60,6 +63,103 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', ';']).map(str::trim).filter(|item| !item.is_empty())
 }
 
+/// Reads a file's text, without the line's end that editors add.
+fn secret_in(path: &str) -> Result<Option<Secret>, String> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read {path:?}: {error}"))?;
+    Ok(Some(Secret::new(bytes.trim_ascii().to_vec())))
+}
+
+fn secret(text: &str) -> Option<Secret> {
+    (!text.is_empty()).then(|| Secret::new(text.as_bytes().to_vec()))
+}
+
+/// A text that may be left out.
+macro_rules! optional {
+    ($key:literal, $sentence:literal, $($path:ident).+) => {
+        Field {
+            key: $key,
+            sentence: $sentence,
+            set: |settings, text| {
+                settings.$($path).+ = (!text.is_empty()).then(|| text.into());
+                Ok(())
+            },
+            get: |settings| {
+                let given = settings.$($path).+.as_ref();
+                quoted(&given.map(|it| AsRef::<std::path::Path>::as_ref(it).display().to_string()).unwrap_or_default())
+            },
+        }
+    };
+}
+
+macro_rules! text {
+    ($key:literal, $sentence:literal, $($path:ident).+) => {
+        Field {
+            key: $key,
+            sentence: $sentence,
+            set: |settings, text| {
+                settings.$($path).+ = text.to_owned();
+                Ok(())
+            },
+            get: |settings| quoted(&settings.$($path).+),
+        }
+    };
+}
+
+/// A secret by its file, and the secret itself.
+macro_rules! secret {
+    ($key:literal, $file:literal, $sentence:literal, $itself:literal, $($path:ident).+) => {
+        (
+            Field {
+                key: $file,
+                sentence: $sentence,
+                set: |settings, text| {
+                    if let Some(secret) = secret_in(text)? {
+                        settings.$($path).+ = Some(secret);
+                    }
+                    Ok(())
+                },
+                get: |_| quoted(""),
+            },
+            Field {
+                key: $key,
+                sentence: $itself,
+                set: |settings, text| {
+                    if let Some(secret) = secret(text) {
+                        settings.$($path).+ = Some(secret);
+                    }
+                    Ok(())
+                },
+                get: |_| quoted(""),
+            },
+        )
+    };
+}
+
+const TOKEN_KEY: (Field, Field) = secret!(
+    "token_key",
+    "token_key_file",
+    "A file whose bytes are the key of HS256 tokens (or PARLOUR_TOKEN_KEY, the key itself).",
+    "The key itself comes from PARLOUR_TOKEN_KEY only, as files are read by too many",
+    token_key
+);
+const CLUSTER_KEY: (Field, Field) = secret!(
+    "cluster_key",
+    "cluster_key_file",
+    "A file whose bytes are the key that all nodes of the cluster share (or PARLOUR_CLUSTER_KEY).",
+    "The key itself comes from PARLOUR_CLUSTER_KEY only",
+    cluster.cluster_key
+);
+const ETCD_PASSWORD: (Field, Field) = secret!(
+    "etcd_password",
+    "etcd_password_file",
+    "A file with the password of etcd_user (or PARLOUR_ETCD_PASSWORD).",
+    "The password itself comes from PARLOUR_ETCD_PASSWORD only",
+    cluster.etcd_password
+);
+
 /// Every setting, in the order in which `parlour config` prints them.
 pub(super) const FIELDS: &[Field] = &[
     Field {
@@ -89,31 +189,8 @@ pub(super) const FIELDS: &[Field] = &[
         set: |settings, text| switch(text).map(|value| settings.insecure = value),
         get: |settings| settings.insecure.to_string(),
     },
-    Field {
-        key: "token_key_file",
-        sentence: "A file whose bytes are the key of HS256 tokens (or PARLOUR_TOKEN_KEY, the key itself).",
-        set: |settings, text| {
-            if text.is_empty() {
-                return Ok(());
-            }
-            let bytes =
-                std::fs::read(text).map_err(|error| format!("cannot read {text:?}: {error}"))?;
-            settings.token_key = Some(Secret::new(bytes.trim_ascii().to_vec()));
-            Ok(())
-        },
-        get: |_| quoted(""),
-    },
-    Field {
-        key: TOKEN_KEY,
-        sentence: "The key itself comes from PARLOUR_TOKEN_KEY only, as files are read by too many",
-        set: |settings, text| {
-            if !text.is_empty() {
-                settings.token_key = Some(Secret::new(text.as_bytes().to_vec()));
-            }
-            Ok(())
-        },
-        get: |_| quoted(""),
-    },
+    TOKEN_KEY.0,
+    TOKEN_KEY.1,
     Field {
         key: "origins",
         sentence: "Origins of pages that may connect beside the server's own, such as https://app.example.",
@@ -171,6 +248,92 @@ pub(super) const FIELDS: &[Field] = &[
         "retention_interval_ms",
         "Milliseconds between two rounds of retention.",
         retention_interval_ms
+    ),
+    text!("cluster", "The cluster's name: part of every key in etcd.", cluster.name),
+    Field {
+        key: "node",
+        sentence: "This process's id in the cluster; empty: a fresh one.",
+        set: |settings, text| {
+            settings.cluster.node = match text {
+                "" => None,
+                id => Some(model::NodeId::new(id).map_err(|error| error.to_string())?),
+            };
+            Ok(())
+        },
+        get: |settings| quoted(settings.cluster.node.as_ref().map_or("", |id| id.as_str())),
+    },
+    Field {
+        key: "etcd",
+        sentence: "The members of etcd, such as http://10.0.0.1:2379,http://10.0.0.2:2379.",
+        set: |settings, text| {
+            settings.cluster.etcd = text
+                .split([',', '\n', ';'])
+                .map(|url| url.trim().to_owned())
+                .filter(|url| !url.is_empty())
+                .collect();
+            match settings.cluster.etcd.iter().find(|url| !url.starts_with("http")) {
+                Some(bad) => Err(format!("{bad:?} is not a URL such as http://10.0.0.1:2379")),
+                None => Ok(()),
+            }
+        },
+        get: |settings| quoted(&settings.cluster.etcd.join(",")),
+    },
+    optional!("etcd_user", "How this process shows itself to etcd.", cluster.etcd_user),
+    ETCD_PASSWORD.0,
+    ETCD_PASSWORD.1,
+    optional!(
+        "etcd_ca_file",
+        "The authority that signed etcd's certificates.",
+        cluster.etcd_ca_file
+    ),
+    optional!("etcd_cert_file", "This process's certificate for etcd.", cluster.etcd_cert_file),
+    optional!("etcd_key_file", "The key of etcd_cert_file.", cluster.etcd_key_file),
+    Field {
+        key: JOURNAL,
+        sentence: "The journal that all room servers share, such as postgres://parlour@10.0.0.1,10.0.0.2/parlour; not shown, as it may hold a password.",
+        set: |settings, text| {
+            settings.cluster.journal = secret(text);
+            match text {
+                "" => Ok(()),
+                _ if text.starts_with("postgres://") || text.starts_with("postgresql://") => Ok(()),
+                _ => Err("this is not a URL such as postgres://parlour@10.0.0.1/parlour".into()),
+            }
+        },
+        get: |_| quoted(""),
+    },
+    count!(
+        "journal_writers",
+        "Connections to the journal that append; each carries many slots.",
+        cluster.journal_writers
+    ),
+    count!("journal_readers", "Connections to the journal that read.", cluster.journal_readers),
+    Field {
+        key: "link",
+        sentence: "Where other nodes reach this room server; port 0 picks one.",
+        set: |settings, text| address(text).map(|value| settings.cluster.link = value),
+        get: |settings| quoted(&settings.cluster.link.to_string()),
+    },
+    CLUSTER_KEY.0,
+    CLUSTER_KEY.1,
+    text!(
+        "advertise_link",
+        "HOST:PORT of link as other nodes dial it; empty: link itself.",
+        cluster.advertise_link
+    ),
+    text!(
+        "advertise_ws",
+        "The WebSocket's URL as clients dial it; empty: made of listen.",
+        cluster.advertise_ws
+    ),
+    text!(
+        "advertise_grpc",
+        "The URL of gRPC as clients dial it; empty: made of grpc.",
+        cluster.advertise_grpc
+    ),
+    count!(
+        "weight",
+        "This room server's share of the slots relative to others'; 0 takes none.",
+        cluster.weight
     ),
     limit!(rooms_per_session_max, "Rooms of one session."),
     limit!(publishes_per_second, "Publishes and signals a second of one session."),

@@ -4,6 +4,7 @@
 //! read and shown; file, environment, flags and `parlour config` all walk that table. Every fault is
 //! collected before anything is refused, each with the place it came from.
 
+mod cluster;
 mod fields;
 mod retention;
 mod sources;
@@ -16,8 +17,32 @@ use std::path::PathBuf;
 use edge::Secret;
 use model::Limits;
 
+pub use cluster::ClusterSettings;
 pub use retention::Retention;
 pub use sources::{Origin, Sources};
+
+/// What the process is going to be: some settings are needed by some roles only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything in one process.
+    Serve,
+    /// A room server of a cluster.
+    Room,
+    /// An edge of a cluster.
+    Edge,
+}
+
+impl Role {
+    /// The command that starts it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Serve => "serve",
+            Role::Room => "room",
+            Role::Edge => "edge",
+        }
+    }
+}
 
 /// What is in force.
 #[derive(Clone, Debug)]
@@ -54,6 +79,8 @@ pub struct Settings {
     pub retention_interval_ms: u64,
     /// Bounds of sessions and rooms.
     pub limits: Limits,
+    /// For the roles of a cluster.
+    pub cluster: ClusterSettings,
 }
 
 impl Default for Settings {
@@ -75,6 +102,7 @@ impl Default for Settings {
             retention: Vec::new(),
             retention_interval_ms: room_server::RETENTION_INTERVAL_MS,
             limits: Limits::default(),
+            cluster: ClusterSettings::default(),
         }
     }
 }
@@ -111,7 +139,7 @@ impl Loaded {
     ///
     /// # Errors
     /// Every fault at once.
-    pub fn from(sources: &Sources) -> Result<Loaded, Vec<Fault>> {
+    pub fn from(sources: &Sources, role: Role) -> Result<Loaded, Vec<Fault>> {
         let mut loaded = Loaded {
             settings: Settings::default(),
             origins: vec![Origin::Default; fields::FIELDS.len()],
@@ -131,7 +159,11 @@ impl Loaded {
             }
         }
         faults.extend(
-            loaded.settings.check().into_iter().map(|text| Fault { place: String::new(), text }),
+            loaded
+                .settings
+                .check(role)
+                .into_iter()
+                .map(|text| Fault { place: String::new(), text }),
         );
         if faults.is_empty() { Ok(loaded) } else { Err(faults) }
     }
@@ -147,7 +179,7 @@ impl Loaded {
                 text.push_str(&format!("\n[{table}]\n"));
                 section = table;
             }
-            if field.key == fields::TOKEN_KEY {
+            if fields::SECRETS.contains(&field.key) || field.key == fields::JOURNAL {
                 text.push_str(&format!("# {}: {origin}\n", field.sentence));
                 continue;
             }
@@ -170,8 +202,9 @@ fn unknown(key: &str) -> String {
 
 impl Settings {
     /// Relations between settings that do not hold, each as a sentence.
-    fn check(&self) -> Vec<String> {
+    fn check(&self, role: Role) -> Vec<String> {
         let mut faults = self.limits.check();
+        faults.extend(self.cluster.check(role));
         let open = [("listen", self.listen), ("grpc", self.grpc)];
         if self.token_key.is_none() && !self.insecure {
             for (name, address) in open.iter().filter(|(_, a)| !a.ip().is_loopback()) {
@@ -213,11 +246,33 @@ mod tests {
         let own = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
-        Loaded::from(&Sources {
+        let sources = Sources {
             file: Some((PathBuf::from("parlour.toml"), toml.to_owned())),
             environment: own(environment),
             flags: own(flags),
-        })
+        };
+        Loaded::from(&sources, Role::Serve)
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_is_told_everything_that_it_lacks() {
+        let none = Sources::default();
+        assert!(Loaded::from(&none, Role::Serve).is_ok());
+        let lacks = |role| Loaded::from(&none, role).expect_err("faults").len();
+        assert_eq!((lacks(Role::Room), lacks(Role::Edge)), (3, 2));
+        let key = "0123456789abcdef0123456789abcdef";
+        let given = Sources {
+            environment: vec![("PARLOUR_CLUSTER_KEY".into(), key.into())],
+            flags: vec![
+                ("etcd".into(), "http://127.0.0.1:1,http://127.0.0.1:2".into()),
+                ("journal".into(), "postgres://parlour:hunter2@127.0.0.1/parlour".into()),
+            ],
+            file: None,
+        };
+        let loaded = Loaded::from(&given, Role::Room).expect("no fault");
+        assert_eq!(loaded.settings.cluster.etcd.len(), 2);
+        let told = format!("{} {loaded:?}", loaded.print());
+        assert!(!told.contains("hunter2") && !told.contains(key), "{told}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::Fault;
-use super::fields::FIELDS;
+use super::fields::{FIELDS, SECRETS};
 
 const ENVIRONMENT_PREFIX: &str = "PARLOUR_";
 
@@ -99,11 +99,13 @@ fn from_file(path: &Path, text: &str, all: &mut Vec<Given>, faults: &mut Vec<Fau
         Ok(table) => flatten("", table.get_ref(), &mut |key, value, offset| {
             let origin = Origin::File(path.to_owned(), line_at(offset));
             match (key.as_str(), value) {
-                ("token_key", Some(_)) => faults.push(Fault {
+                (secret, Some(_)) if SECRETS.contains(&secret) => faults.push(Fault {
                     place: origin.place(),
-                    text: "token_key does not belong into a file that many read: set \
-                           token_key_file, or PARLOUR_TOKEN_KEY in the environment"
-                        .into(),
+                    text: format!(
+                        "{secret} does not belong into a file that many read: set {secret}_file, \
+                         or PARLOUR_{} in the environment",
+                        secret.to_ascii_uppercase()
+                    ),
                 }),
                 (_, Some(value)) => given.push(Given { key, value, origin }),
                 (_, None) => faults.push(Fault {

@@ -5,4 +5,5 @@ mod pipe;
 mod tcp;
 
 pub(super) use pipe::in_process;
-pub(super) use tcp::{Dialer, listen};
+pub(crate) use tcp::Dialer;
+pub(super) use tcp::listen;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Node;
-use edge::Secret;
+use edge::{LINK_CONNECT_WITHIN, Secret, link_settings};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -20,13 +21,6 @@ const HANDSHAKES_MAX: usize = 256;
 const CONNECTIONS_WAITING_MAX: usize = 16;
 /// Pause after accept failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// A node that does not take a connection within this is dead or cut off: neighbours need a
-/// millisecond.
-const CONNECT_WITHIN: Duration = Duration::from_millis(300);
-/// What may be in flight on one stream, and on all streams of a connection: one busy room cannot
-/// take the whole connection.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Connections whose dialers have proven the cluster's key, as tonic serves them.
 pub(in crate::app) type Incoming = ReceiverStream<io::Result<TcpStream>>;
@@ -75,34 +69,31 @@ async fn accept(
 
 /// Dials nodes' internal listeners.
 #[derive(Clone, Debug)]
-pub(in crate::app) struct Dialer {
+pub(crate) struct Dialer {
     key: Arc<Secret>,
 }
 
 impl Dialer {
-    pub(in crate::app) fn new(key: Secret) -> Dialer {
+    pub(crate) fn new(key: Secret) -> Dialer {
         Dialer { key: Arc::new(key) }
     }
 
     /// A channel that connects when it is used; a node that announced no address is not reached.
-    pub(in crate::app) fn dial(&self, node: &Node) -> Channel {
+    pub(crate) fn dial(&self, node: &Node) -> Channel {
         let (key, address) = (Arc::clone(&self.key), node.link.clone());
         let connect = move |_| {
             let (key, address) = (Arc::clone(&key), address.clone());
             async move {
                 let late = |_| io::Error::new(io::ErrorKind::TimedOut, "no connection in time");
-                let mut socket = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(&address))
-                    .await
-                    .map_err(late)??;
+                let dialled = timeout(LINK_CONNECT_WITHIN, TcpStream::connect(&address)).await;
+                let mut socket = dialled.map_err(late)??;
                 socket.set_nodelay(true)?;
                 handshake::dial(&mut socket, &key).await?;
                 Ok::<_, io::Error>(TokioIo::new(socket))
             }
         };
         // The address is the connector's; the name here only fills a header.
-        Endpoint::from_static("http://node.parlour.internal")
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .connect_with_connector_lazy(tower::service_fn(connect))
+        let endpoint = Endpoint::from_static("http://node.parlour.internal");
+        link_settings(endpoint).connect_with_connector_lazy(tower::service_fn(connect))
     }
 }

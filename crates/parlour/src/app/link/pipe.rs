@@ -16,7 +16,7 @@ const PIPE_BYTES: usize = 256 * 1024;
 const CONNECTIONS_WAITING_MAX: usize = 16;
 
 /// Serves `service` on pipes, and gives the channel that reaches it.
-pub(super) fn in_process(service: LinkService) -> Channel {
+pub(in crate::app) fn in_process(service: LinkService) -> Channel {
     let (sender, receiver) = mpsc::channel::<DuplexStream>(CONNECTIONS_WAITING_MAX);
     let incoming = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
     tokio::spawn(async move {
