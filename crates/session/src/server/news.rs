@@ -35,7 +35,7 @@ impl Session {
         }
         let joined = self.rooms.at(slot);
         let is_behind = joined.is_behind(logs);
-        if joined.state == State::Glancing && logs.take_stale_summary(joined.room) {
+        if joined.state == State::Glancing && logs.asks_summary(joined.room) {
             let kind = Kind::Refresh { slot, join: joined.join };
             let name = logs.room(joined.room).name().clone();
             self.ask(now, name, AskBody::Summary, Some((kind, 0)), logs);

@@ -153,10 +153,9 @@ impl Session {
                 self.not_attached(now, (slot, join, r#ref), why, logs);
             }
             (Kind::Refresh { slot, join }, Answer::Summary(summary)) => {
-                self.refreshed(now, (slot, join), &summary, logs);
+                self.refreshed(now, (slot, join), Some(&summary), logs);
             }
-            // The next post tells everybody anyway.
-            (Kind::Refresh { .. }, _) => {}
+            (Kind::Refresh { slot, join }, _) => self.refreshed(now, (slot, join), None, logs),
             (Kind::OneOf(room), answer) => self.collect(now, room, answer, logs),
             (kind, answer) => self.told(now, r#ref, kind, answer, logs),
         }
