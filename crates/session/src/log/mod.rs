@@ -59,7 +59,9 @@ use model::{Fed, Limits, Mark, Now, PresenceChange, RoomName, Seq, UserId};
 
 pub use ephemeral::Shared;
 pub use feed::Feed;
-pub use frame::{Counted, Frame, Frames, WireKind, websocket_header_bytes};
+pub use frame::{
+    Counted, Frame, Frames, WireKind, websocket_header_bytes, websocket_message_bytes,
+};
 pub use members::SessionKey;
 pub use segments::{Segment, SegmentFault};
 

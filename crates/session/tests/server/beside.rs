@@ -271,3 +271,52 @@ fn the_last_subscribe_decides_between_log_and_summary() {
     let want = ["summary r 11 11 r_L_11_text 3", "summary r 12 12 r_L_12_text 0"];
     assert_eq!(shard.reads(ann), want);
 }
+
+fn post_of(id: &str) -> ClientSays {
+    ClientSays::Publish(publish("r", id))
+}
+
+fn moved(seq: Seq) -> Fed {
+    let user = user("ann").id;
+    Fed::Marked { watch: 1, user, mark: Mark { seq, ordinal: seq } }
+}
+
+/// Whoever posted was told of its own mark too, as soon as the same person was there twice: the owner
+/// names the person and the edge, and its word comes before the answer does.
+#[test]
+fn who_moves_a_mark_is_answered_and_only_the_persons_other_sessions_are_told() {
+    let mut shard = Shard::new(Limits::default());
+    let anns: Vec<_> = (0..2).map(|_| reader(&mut shard, "ann", Rights::OPEN)).collect();
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    anns.iter().for_each(|ann| _ = shard.reads(*ann));
+
+    shard.say(anns[0], 2, post_of("01J9ZK5V8Q"));
+    shard.fed("r", entries("r", "L", 11..=11));
+    shard.fed("r", moved(11));
+    let published = Answer::Published { log: log_id("L"), seq: 11, at_ms: 0, duplicate: false };
+    assert!(shard.reply(anns[0], |_| Some(published.clone())));
+    assert_eq!(shard.reads(anns[0]), ["message r L 11 text", "published r 11 false 2"]);
+    assert_eq!(shard.reads(anns[1]), ["message r L 11 text", "marked r 11 0 0"]);
+
+    shard.say(anns[1], 3, ClientSays::Mark { room: room("r"), seq: 12 });
+    shard.fed("r", entries("r", "L", 12..=12));
+    shard.fed("r", moved(12));
+    let mark = Mark { seq: 12, ordinal: 12 };
+    assert!(shard.reply(anns[1], |_| Some(Answer::Marked { mark, unread: 0 })));
+    assert_eq!(shard.reads(anns[0]), ["message r L 12 text", "marked r 12 0 0"]);
+    assert_eq!(shard.reads(anns[1]), ["message r L 12 text", "marked r 12 0 3"]);
+}
+
+#[test]
+fn a_mark_that_another_session_moved_meanwhile_is_told_after_the_answer() {
+    let mut shard = Shard::new(Limits::default());
+    let ann = reader(&mut shard, "ann", Rights::OPEN);
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    shard.reads(ann);
+    shard.say(ann, 2, post_of("01J9ZK5V8Q"));
+    shard.fed("r", entries("r", "L", 11..=12));
+    shard.fed("r", moved(12));
+    shard.reads(ann);
+    assert!(shard.reply(ann, |_| Some(Answer::Refused(Refusal::new(RefusalCode::Busy)))));
+    assert_eq!(shard.reads(ann), ["refused busy - 2", "marked r 12 0 0"]);
+}
