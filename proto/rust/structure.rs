@@ -7,7 +7,7 @@
 //! # Invariants
 //! - The protobuf encoding is that of `google/protobuf/struct.proto`.
 //! - The same value encodes to the same bytes and prints the same text: keys are in order, and a number
-//!   without a fraction below 2^53 is printed without one.
+//!   without a fraction below 10^21 is printed without one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,8 +62,8 @@ pub struct ListValue {
     pub values: Vec<Value>,
 }
 
-/// From here on a double does not hold every integer.
-const INTEGERS_MAX: f64 = 9_007_199_254_740_992.0;
+/// From here on `JSON.stringify` prints an exponent.
+const DIGITS_MAX: f64 = 1e21;
 
 impl Serialize for Struct {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -88,9 +88,12 @@ fn serialize_number<S: Serializer>(number: f64, serializer: S) -> Result<S::Ok, 
     if !number.is_finite() {
         return Err(ser::Error::custom("JSON has no number for NaN or infinity"));
     }
-    if number.fract() == 0.0 && number.abs() < INTEGERS_MAX {
+    if number.fract() == 0.0 && number.abs() < DIGITS_MAX {
         // Exact: the range fits. -0.0 becomes 0, which no JSON reader tells apart.
-        return serializer.serialize_i64(number as i64);
+        return match i64::try_from(number as i128) {
+            Ok(small) => serializer.serialize_i64(small),
+            Err(_) => serializer.serialize_i128(number as i128),
+        };
     }
     serializer.serialize_f64(number)
 }
@@ -214,6 +217,28 @@ mod tests {
         let data = parse(r#"{"big":9007199254740993,"huge":1e300}"#);
         let printed = serde_json::to_string(&data).unwrap();
         assert_eq!(parse(&printed), data);
+    }
+
+    /// `9007199254740992` came back as `9007199254740992.0`, which readers that tell integers from
+    /// doubles take for another value.
+    #[test]
+    fn integral_numbers_print_their_digits_as_long_as_javascript_does() {
+        for (json, printed) in [
+            ("9007199254740992", "9007199254740992"),
+            ("9007199254740993", "9007199254740992"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("1e16", "10000000000000000"),
+            ("18446744073709551616", "18446744073709551616"),
+            ("-123456789012345680000", "-123456789012345683968"),
+            ("999999999999999868928", "999999999999999868928"),
+            ("1e21", "1e21"),
+            ("1e300", "1e300"),
+        ] {
+            let data = parse(&format!(r#"{{"x":{json}}}"#));
+            let text = serde_json::to_string(&data).unwrap();
+            assert_eq!(text, format!(r#"{{"x":{printed}}}"#));
+            assert_eq!(parse(&text), data, "{json}");
+        }
     }
 
     #[test]

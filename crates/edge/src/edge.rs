@@ -9,13 +9,13 @@ use link::LaneConfig;
 use model::{End, EndCode, Limits, Seed};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::service::Routes;
 
 use crate::clock::Clock;
 use crate::config::{Config, Owners};
 use crate::directory::Directory;
 use crate::front::admission::{Admission, Place};
+use crate::front::connections;
 use crate::front::grpc::ChatService;
 use crate::front::http;
 use crate::front::upgrade::Origins;
@@ -23,15 +23,6 @@ use crate::identity::Door;
 use crate::lane::{LaneContext, Lanes};
 use crate::shard::{self, Drain, ShardContext, Shards};
 
-/// gRPC requests in work at once on one connection; more wait, so that one client cannot take all.
-const GRPC_REQUESTS_PER_CONNECTION_MAX: usize = 1_024;
-/// Streams of one gRPC connection.
-const GRPC_STREAMS_MAX: u32 = 1_024;
-/// Time for a unary call: longer than a publish may wait, so that the room's own answer comes first.
-const GRPC_ANSWER_MARGIN: Duration = Duration::from_secs(5);
-/// A dead peer of a gRPC connection is noticed within these two.
-const GRPC_KEEPALIVE: Duration = Duration::from_secs(20);
-const GRPC_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a drain looks whether everybody has left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 
@@ -185,11 +176,7 @@ impl Edge {
     }
 }
 
-async fn serve_grpc(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn serve_grpc(listener: TcpListener, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     health.set_service_status("parlour.v1.Chat", tonic_health::ServingStatus::Serving).await;
@@ -206,25 +193,9 @@ async fn serve_grpc(
             return;
         }
     };
-    let answer_within = Duration::from_millis(shared.limits.publish_wait_ms) + GRPC_ANSWER_MARGIN;
-    let served = Server::builder()
-        .tcp_nodelay(true)
-        .concurrency_limit_per_connection(GRPC_REQUESTS_PER_CONNECTION_MAX)
-        .max_concurrent_streams(GRPC_STREAMS_MAX)
-        .http2_keepalive_interval(Some(GRPC_KEEPALIVE))
-        .http2_keepalive_timeout(Some(GRPC_KEEPALIVE_TIMEOUT))
-        .timeout(answer_within)
-        .load_shed(true)
-        .add_service(ChatService::new(shared))
+    let routes = Routes::new(ChatService::new(Arc::clone(&shared)))
         .add_service(health_service)
         .add_service(v1)
-        .add_service(v1alpha)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
-            // Errors mean that the edge itself is gone.
-            let _ = stopped.wait_for(|stop| *stop).await;
-        })
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the gRPC listener failed");
-    }
+        .add_service(v1alpha);
+    connections::serve_grpc(listener, routes, shared, stopped).await;
 }

@@ -44,6 +44,10 @@ impl fmt::Debug for Secret {
 /// How long a resume token is good for: a night's sleep of a laptop, and the day after.
 const RESUME_TTL_S: u64 = 24 * 3600;
 
+/// Seconds by which a token may be early: the clock of who signed it may go ahead of this one. As many
+/// as a session may outlive its token.
+const NOT_BEFORE_LEEWAY_S: f64 = (session::server::TOKEN_GRACE_MS / 1_000) as f64;
+
 /// What a token may claim.
 #[derive(Debug, Deserialize)]
 struct TokenClaims {
@@ -51,6 +55,9 @@ struct TokenClaims {
     #[serde(default)]
     name: Option<String>,
     exp: u64,
+    /// Seconds since the epoch, perhaps with a fraction.
+    #[serde(default)]
+    nbf: Option<f64>,
     #[serde(default)]
     service: bool,
     #[serde(default)]
@@ -236,9 +243,16 @@ fn verify_token(key: &DecodingKey, token: &str, now: Now) -> Result<Verified, Un
     if expires_at_ms <= now.wall_ms {
         return Err(Unverified::Expired);
     }
+    let now_s = now.wall_ms as f64 / 1_000.0;
+    if claims.nbf.is_some_and(|nbf| nbf > now_s + NOT_BEFORE_LEEWAY_S) {
+        return Err(Unverified::Invalid("the token is not good yet (nbf)".into()));
+    }
     let id = UserId::new(&claims.sub)
         .map_err(|error| Unverified::Invalid(format!("the token's sub: {error}")))?;
     let name = claims.name.unwrap_or_else(|| claims.sub.clone());
+    if name.chars().any(char::is_control) {
+        return Err(Unverified::Invalid("the token's name holds control characters".into()));
+    }
     Ok(Verified {
         user: User { id, name: bounded_name(&name), data: bytes::Bytes::new() },
         roles: Arc::new(roles(&claims.rooms)?),
@@ -364,6 +378,29 @@ mod tests {
         assert!(matches!(door(true).verify(shown(&forged), now()), Err(Unverified::Invalid(_))));
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4iLCJleHAiOjk5OTk5OTk5OTl9.";
         assert!(matches!(door(true).verify(shown(none), now()), Err(Unverified::Invalid(_))));
+    }
+
+    /// A name with line breaks or terminal codes in it went out to everybody whom its owner wrote to:
+    /// only names without a token were looked at.
+    #[test]
+    fn a_tokens_name_has_no_control_characters() {
+        for name in ["two\nlines", "\u{1b}[31mred", "\u{85}"] {
+            let token = token(&json!({"sub": "ann", "name": name, "exp": 1_760_000_100}));
+            let verified = door(true).verify(shown(&token), now());
+            assert!(matches!(verified, Err(Unverified::Invalid(_))), "{name:?}: {verified:?}");
+        }
+    }
+
+    /// A token for tomorrow let in today: `nbf` was not read.
+    #[test]
+    fn a_token_is_not_good_before_its_time() {
+        let at = |nbf: serde_json::Value| {
+            let claims = json!({"sub": "ann", "exp": 1_760_000_100, "nbf": nbf});
+            door(true).verify(shown(&token(&claims)), now())
+        };
+        assert!(matches!(at(json!(1_760_000_031)), Err(Unverified::Invalid(_))));
+        assert!(at(json!(1_760_000_030)).is_ok(), "clocks differ a little");
+        assert!(at(json!(1_759_999_999.5)).is_ok());
     }
 
     #[test]

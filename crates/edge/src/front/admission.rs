@@ -1,13 +1,21 @@
 //! How many sessions there are, in all and from each address.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::{End, EndCode};
 
 /// When somebody who found the edge full may come back.
 const COME_BACK_MS: u64 = 2_000;
+
+/// Whose the address is for what is counted: whoever has one IPv6 address has a network of them.
+pub(super) fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::from(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
 
 /// Counts sessions and refuses those beyond the limits.
 #[derive(Debug)]
@@ -37,6 +45,7 @@ impl Admission {
 
     /// A place for a session from `address`, or how it is told to come back later.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, End> {
+        let address = counted_as(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.sessions >= self.sessions_max {
             return Err(End::new(EndCode::Overloaded).retry_after(COME_BACK_MS));
@@ -89,5 +98,13 @@ mod tests {
         drop(first);
         assert_eq!(admission.sessions(), 2);
         assert!(admission.admit(one).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_counted_as_its_network() {
+        let counted = |text: &str| counted_as(text.parse().expect("an address")).to_string();
+        assert_eq!(counted("192.0.2.7"), "192.0.2.7");
+        assert_eq!(counted("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
     }
 }

@@ -12,24 +12,21 @@ use bytes::Bytes;
 use model::{End, FromServer, Refusal, RefusalCode, Says, limits};
 use session::log::WireKind;
 use tokio::io::{DuplexStream, WriteHalf};
+use tokio::sync::oneshot;
 use tokio_stream::Stream;
 use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::server::{Grpc, NamedService};
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Request, Response, Status, Streaming};
 use wire::codec;
 
-use super::pipe::{self, FrameReader, PIPE_BYTES};
+use super::admission::Place;
+use super::pipe::{self, FrameReader};
 use super::raw::RawCodec;
 use super::unary;
 use crate::edge::Shared;
 use crate::shard::{Newcomer, Parked, Shown};
-
-/// Answers that may wait between the pipe and HTTP/2; the pipe is the real buffer.
-const ANSWERS_WAITING_MAX: usize = 16;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Answers = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -128,12 +125,11 @@ async fn connect(
     let shown = shown(request.metadata())?;
     let address = request
         .extensions()
-        .get::<TcpConnectInfo>()
-        .and_then(TcpConnectInfo::remote_addr)
-        .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), |peer: SocketAddr| peer.ip());
+        .get::<SocketAddr>()
+        .map_or(IpAddr::from(Ipv4Addr::UNSPECIFIED), SocketAddr::ip);
     let place = shared.admit(address).map_err(|end| codec::end_status(&end))?;
     let held = Arc::clone(&place);
-    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    let (near, far) = pipe::pipe();
     shared
         .shards
         .open(Newcomer {
@@ -145,28 +141,25 @@ async fn connect(
         })
         .await;
     let (read, write) = tokio::io::split(near);
-    let (answers, receiver) = tokio::sync::mpsc::channel(ANSWERS_WAITING_MAX);
-    tokio::spawn(bring(request.into_inner(), write, answers.clone()));
-    tokio::spawn(fetch(FrameReader::new(read), answers));
+    let (fault, faulted) = oneshot::channel();
+    tokio::spawn(bring(request.into_inner(), write, fault));
     // A client that does not read keeps what waits for it beyond the end of its session, and with it
     // its place: else it could pile up such streams without a bound.
-    let answers = ReceiverStream::new(receiver).map(move |answer| {
-        let _place = &held;
-        answer
-    });
-    Ok(Response::new(Box::pin(answers)))
+    let told =
+        Told { frames: FrameReader::new(read), faulted, end: None, is_over: false, _place: held };
+    Ok(Response::new(Box::pin(futures_util::stream::unfold(told, Told::next))))
 }
 
 /// What the client says, into the pipe, until either side ends.
 async fn bring(
     mut said: Streaming<Bytes>,
     mut pipe: WriteHalf<DuplexStream>,
-    answers: tokio::sync::mpsc::Sender<Result<Bytes, Status>>,
+    mut fault: oneshot::Sender<Status>,
 ) {
     loop {
         let frame = tokio::select! {
             frame = said.next() => frame,
-            () = answers.closed() => break,
+            () = fault.closed() => break,
         };
         match frame {
             Some(Ok(frame)) => {
@@ -180,8 +173,8 @@ async fn bring(
                 break;
             }
             Some(Err(status)) => {
-                // The client is told once, by the status; the session ends with its pipe.
-                let _ = answers.try_send(Err(status));
+                // The client is told by the status; the session ends with its pipe.
+                let _ = fault.send(status);
                 break;
             }
             None => break,
@@ -191,17 +184,34 @@ async fn bring(
     let _ = tokio::io::AsyncWriteExt::shutdown(&mut pipe).await;
 }
 
-/// What the session says, out of the pipe; `end` becomes the status.
-async fn fetch(mut frames: FrameReader, answers: tokio::sync::mpsc::Sender<Result<Bytes, Status>>) {
-    let mut ended = None;
-    while let Ok(Some(frame)) = frames.next().await {
-        ended = end_of(&frame);
-        if answers.send(Ok(frame)).await.is_err() {
-            return;
+/// What the session says, out of the pipe when HTTP/2 has room for it and not before: nothing waits in
+/// between.
+struct Told {
+    frames: FrameReader,
+    /// Why the client's frames could not be read, if that is how they ended.
+    faulted: oneshot::Receiver<Status>,
+    /// The last frame, if it was an end.
+    end: Option<End>,
+    is_over: bool,
+    _place: Arc<Place>,
+}
+
+impl Told {
+    /// The next frame; behind the last one, the status that the stream ends with.
+    async fn next(mut self) -> Option<(Result<Bytes, Status>, Told)> {
+        if self.is_over {
+            return None;
         }
-    }
-    if let Some(end) = ended {
-        let _ = answers.send(Err(codec::end_status(&end))).await;
+        if let Ok(Some(frame)) = self.frames.next().await {
+            self.end = end_of(&frame);
+            return Some((Ok(frame), self));
+        }
+        self.is_over = true;
+        let status = match self.end.take() {
+            Some(end) => codec::end_status(&end),
+            None => self.faulted.try_recv().ok()?,
+        };
+        Some((Err(status), self))
     }
 }
 

@@ -1,11 +1,12 @@
 //! HTTP/1.1: the accept loop, health, and the way to the WebSocket.
 //!
-//! The loop is our own because `axum::serve` installs no timer, which leaves header timeouts inert,
-//! and because it must outlive a lack of file descriptors.
+//! Connections are served by hyper itself because `axum::serve` installs no timer, which leaves header
+//! timeouts inert; see [`super::connections`] for the loop.
 
-use std::io;
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,9 +20,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
+use super::connections::{self, WAITING_MAX, WAITING_PER_ADDRESS_MAX};
+use super::threshold::{Bounds, Seat, Threshold};
 use super::upgrade;
 use crate::edge::Shared;
 
@@ -33,10 +36,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Requests in work at once; more are shed with 503.
 const REQUESTS_MAX: usize = 4_096;
-/// Sockets between accept and upgrade; more wait in the kernel's queue.
-const HANDSHAKES_MAX: usize = 4_096;
-/// Pause after accept failed for want of descriptors: some must be closed first.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The routes of an edge.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
@@ -70,58 +69,48 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Accepts until `stop` says so. Sockets that are being served live on.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
     let service = router(shared);
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    converse(socket, peer, service).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => pause(&error).await,
-        }
-    }
-}
-
-/// What accept says of one socket is that socket's; of descriptors, it is ours to wait.
-async fn pause(error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
-        return;
-    }
-    tracing::warn!(%error, "cannot accept connections right now; raise the limit of open files");
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
-async fn converse(socket: TcpStream, peer: SocketAddr, service: Router) {
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "nodelay");
-    }
-    let service = service.map_request(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        request.map(axum::body::Body::new)
+    let threshold = Threshold::new(Bounds {
+        waiting_per_address: WAITING_PER_ADDRESS_MAX,
+        waiting: WAITING_MAX,
+        per_address: WAITING_PER_ADDRESS_MAX + REQUESTS_MAX,
+        all: WAITING_MAX + REQUESTS_MAX,
     });
-    let served = http1::Builder::new()
+    connections::accept(listener, threshold, stop, move |socket, peer, seat| {
+        converse(socket, peer, seat, service.clone())
+    })
+    .await;
+}
+
+async fn converse(socket: TcpStream, peer: SocketAddr, seat: Arc<Seat>, service: Router) {
+    // A socket that is being upgraded has its request in work until it is handed over.
+    let upgrading = Mutex::new(None);
+    let service = tower::service_fn(|mut request: hyper::Request<Incoming>| {
+        let in_work = seat.request();
+        request.extensions_mut().insert(peer);
+        let answer = service.clone().oneshot(request.map(axum::body::Body::new));
+        let upgrading = &upgrading;
+        async move {
+            let response = answer.await?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                *upgrading.lock().unwrap_or_else(PoisonError::into_inner) = Some(in_work);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(socket), TowerToHyperService::new(service))
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        biased;
+        served = &mut connection => served,
+        () = seat.dismissed() => return,
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "an HTTP connection ended");
     }

@@ -12,10 +12,18 @@ use bytes::{Buf, Bytes, BytesMut};
 use model::limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 
-/// Bytes in flight each way: one frame of the largest kind and what is small beside it.
-pub(crate) const PIPE_BYTES: usize = limits::HELLO_BYTES_MAX + 1024;
+/// Bytes in flight each way: many frames of the usual kind. A larger one goes through in parts, so that a
+/// client which does not read holds no more than this.
+const PIPE_BYTES: usize = 32 * 1024;
+/// Bytes of one read out of it.
+const READ_BYTES: usize = 4 * 1024;
 /// Bytes of the length before each frame.
 pub(crate) const LENGTH_BYTES: usize = 4;
+
+/// Both ends: the gRPC side's, and the shard's.
+pub(crate) fn pipe() -> (DuplexStream, DuplexStream) {
+    tokio::io::duplex(PIPE_BYTES)
+}
 
 /// The gRPC side that writes what the client said.
 pub(crate) async fn write_frame(
@@ -49,6 +57,10 @@ impl FrameReader {
         loop {
             if let Some(frame) = take_message(&mut self.received) {
                 return Ok(Some(frame.freeze()));
+            }
+            if self.received.is_empty() {
+                // What held a large frame is let go of with it.
+                self.received = BytesMut::with_capacity(READ_BYTES);
             }
             if self.pipe.read_buf(&mut self.received).await? == 0 {
                 return Ok(None);

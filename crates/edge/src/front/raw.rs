@@ -8,7 +8,7 @@ use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder
 /// Small buffers: tonic allocates them eagerly for every stream, and most frames are short.
 const BUFFER_BYTES: usize = 1024;
 /// Ready frames are written together up to this size.
-const YIELD_BYTES: usize = 32 * 1024;
+const YIELD_BYTES: usize = 16 * 1024;
 
 /// Bytes in, bytes out.
 #[derive(Clone, Copy, Debug, Default)]

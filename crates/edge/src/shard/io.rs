@@ -156,11 +156,17 @@ impl Core {
     /// The session is over: says so, and closes in order.
     pub(super) fn begin_farewell(&mut self, index: u32, code: u16) {
         let deadline_us = self.now.plus_ms(FAREWELL_MS).mono_us;
+        let Some(Some(conn)) = self.conns.get(index as usize) else {
+            return;
+        };
+        if conn.session.is_cut() {
+            return self.close(index);
+        }
+        let mut bytes = conn.session.half_written().to_vec();
         self.leave(index);
         let Some(Some(conn)) = self.conns.get_mut(index as usize) else {
             return;
         };
-        let mut bytes = Vec::new();
         if matches!(conn.socket, Socket::Tcp(_)) {
             ws::close_into(code, "", &mut bytes);
         }

@@ -94,6 +94,10 @@ impl Embedded {
         let erasing = commit::stored_erasing(&engine).map_err(damaged)?;
         let mark = Mark::open(&dir).map_err(fault)?;
         let headroom = Headroom::new(dir.clone(), settings.headroom_bytes, settings.faults.clone());
+        tracing::info!(
+            headroom_bytes = headroom.bytes(),
+            "publishes are refused below this free space"
+        );
         let (jobs, waiting) = mpsc::sync_channel(settings.queue_max.max(1));
         let shared = Arc::new(Shared::new(settings, headroom, engine));
         if erasing > 0 {

@@ -35,6 +35,11 @@ impl Headroom {
         Headroom { bytes: bytes.min(disk / DISK_PART), dir, faults }
     }
 
+    /// The headroom that is in force.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub(super) fn free_bytes(&self) -> u64 {
         self.faults.free_bytes().unwrap_or_else(|| {
             // A disk that cannot be asked is judged by its writes.

@@ -224,7 +224,8 @@ pub(super) const FIELDS: &[Field] = &[
     count!("drain_within_ms", "Milliseconds that leaving may take.", drain_within_ms),
     count!(
         "headroom_bytes",
-        "Free bytes of disk below which publishes are refused.",
+        "Free bytes of disk below which publishes are refused; at most a twentieth of the disk counts, and \
+         the log says at the start how many that is.",
         headroom_bytes
     ),
     count!(

@@ -322,6 +322,26 @@ mod tests {
         );
     }
 
+    /// A syntax fault hides what stands behind it in its file, and must not hide the other sources.
+    #[test]
+    fn a_file_that_cannot_be_parsed_hides_no_fault_elsewhere() {
+        let faults = load(
+            "listen = \n",
+            &[("PARLOUR_GRPC", "nowhere"), ("PARLOUR_NONSENSE", "1")],
+            &[("limits.room_queue_max", "many"), ("lanes", "0")],
+        )
+        .expect_err("faults");
+        let places: Vec<_> = faults.iter().map(|fault| fault.place.as_str()).collect();
+        let want = [
+            "parlour.toml:1",
+            "PARLOUR_NONSENSE",
+            "PARLOUR_GRPC",
+            "--set limits.room_queue_max",
+            "",
+        ];
+        assert_eq!(places, want, "{faults:#?}");
+    }
+
     #[test]
     fn beyond_loopback_it_wants_a_key_or_to_be_told() {
         let faults = load("", &[], &[("listen", "0.0.0.0:8080")]).expect_err("refused");

@@ -147,6 +147,12 @@ impl Raw {
             .expect("the server reads");
     }
 
+    /// The two directions, for bytes as they are; nothing that was received may be left.
+    pub fn split(self) -> (tokio::net::tcp::OwnedReadHalf, tokio::net::tcp::OwnedWriteHalf) {
+        assert!(self.received.is_empty(), "what was received is not lost");
+        self.stream.into_split()
+    }
+
     /// Says that nothing more will be sent.
     pub async fn shut(&mut self) {
         let _ = self.stream.shutdown().await;

@@ -53,6 +53,21 @@ pub fn websocket_header_bytes(message: &[u8]) -> usize {
     }
 }
 
+/// Bytes of the unmasked WebSocket message that `bytes` begin with, header included.
+#[must_use]
+pub fn websocket_message_bytes(bytes: &[u8]) -> usize {
+    let header = websocket_header_bytes(bytes);
+    let length = match *bytes {
+        [_, 126, a, b, ..] => usize::from(u16::from_be_bytes([a, b])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => {
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]) as usize
+        }
+        [_, length, ..] => usize::from(length & 0x7f),
+        _ => 0,
+    };
+    (header + length).min(bytes.len())
+}
+
 /// One committed entry on an edge, with its bytes made once for each encoding.
 #[derive(Debug)]
 pub struct Frame {

@@ -59,7 +59,9 @@ use model::{Fed, Limits, Mark, Now, PresenceChange, RoomName, Seq, UserId};
 
 pub use ephemeral::Shared;
 pub use feed::Feed;
-pub use frame::{Counted, Frame, Frames, WireKind, websocket_header_bytes};
+pub use frame::{
+    Counted, Frame, Frames, WireKind, websocket_header_bytes, websocket_message_bytes,
+};
 pub use members::SessionKey;
 pub use segments::{Segment, SegmentFault};
 
@@ -68,6 +70,7 @@ pub(crate) use reading::Reading;
 use room::Appended;
 pub(crate) use room::RoomLog;
 use segments::Shelf;
+use summary::{Due, Glance};
 
 /// Members of one room that look before another room's have their turn.
 pub const WALK_SLICE: u32 = 256;
@@ -199,7 +202,7 @@ impl Logs {
         match feed {
             Feed::Watching { watch, info, presence, .. } => {
                 if standing.is_none_or(|standing| standing <= *watch) {
-                    self.watched(key, *watch, info);
+                    self.watched(now, key, *watch, info);
                     if let Some(roster) = presence {
                         self.present(key, &PresenceChange::Full((**roster).clone()));
                     }
@@ -273,8 +276,7 @@ impl Logs {
         while let Some((due_ms, key)) = self.glances_due.first().copied()
             && due_ms <= now_ms
         {
-            self.glances_due.remove(&(due_ms, key));
-            self.push_summary(now_ms, key);
+            self.summary_due(now_ms, key);
         }
     }
 
@@ -331,7 +333,7 @@ impl Logs {
 }
 
 impl Logs {
-    fn watched(&mut self, key: RoomKey, watch: u64, info: &model::RoomInfo) {
+    fn watched(&mut self, now: Now, key: RoomKey, watch: u64, info: &model::RoomInfo) {
         let room = self.room_mut(key);
         let before = room.incarnation();
         room.watched(watch, info);
@@ -342,6 +344,9 @@ impl Logs {
         } else {
             // Who waited for a segment of the old log finds out on the walk.
             self.shelf.forget(key);
+        }
+        if self.room(key).glance.as_ref().is_some_and(|glance| glance.is_stale()) {
+            self.schedule_summary(now, key);
         }
         self.walk(key);
     }
@@ -373,7 +378,9 @@ impl Logs {
     fn erase(&mut self, now: Now, key: RoomKey, tombstones: &[Arc<Frame>]) {
         let room = self.room_mut(key);
         tombstones.iter().for_each(|tombstone| room.erase(tombstone));
-        let summary_changed = room.glance.as_mut().is_some_and(|glance| glance.erase(tombstones));
+        let (name, head) = (room.name.clone(), room.head());
+        let summary_changed =
+            room.glance.as_mut().is_some_and(|glance| glance.erase(&name, tombstones, head));
         tombstones.iter().for_each(|tombstone| self.shelf.erase(key, tombstone));
         if summary_changed {
             self.schedule_summary(now, key);
@@ -404,27 +411,41 @@ impl Logs {
     fn schedule_summary(&mut self, now: Now, key: RoomKey) {
         let interval_ms = self.limits.summary_interval_ms;
         let now_ms = now.mono_us / 1_000;
-        let Some(glance) = &mut self.room_mut(key).glance else {
-            return;
-        };
-        glance.schedule(now_ms, interval_ms);
-        if let Some(due_ms) = glance.due_ms() {
-            match due_ms <= now_ms {
-                true => self.push_summary(now_ms, key),
-                false => _ = self.glances_due.insert((due_ms, key)),
-            }
+        let due_ms = self.with_glance(key, |glance| {
+            glance.schedule(now_ms, interval_ms);
+            glance.due_ms()
+        });
+        if due_ms.flatten().is_some_and(|due_ms| due_ms <= now_ms) {
+            self.summary_due(now_ms, key);
+        }
+    }
+
+    fn summary_due(&mut self, now_ms: u64, key: RoomKey) {
+        let interval_ms = self.limits.summary_interval_ms;
+        match self.with_glance(key, |glance| glance.come_due(now_ms, interval_ms)) {
+            Some(Due::Push) => self.push_summary(now_ms, key),
+            Some(Due::Ask) => self.walk(key),
+            None => {}
         }
     }
 
     fn push_summary(&mut self, now_ms: u64, key: RoomKey) {
-        let Some(Some(room)) = self.rooms.get_mut(key.0 as usize) else {
-            return;
-        };
-        let (head, ordinal, log) = (room.head(), room.ordinal(), room.log().clone());
-        if let Some(glance) = &mut room.glance {
-            glance.push(now_ms, &room.name, &log, head, ordinal);
-            self.walk(key);
+        let name = self.room(key).name.clone();
+        self.with_glance(key, |glance| glance.push(now_ms, &name));
+        self.walk(key);
+    }
+
+    /// Changes what is pushed of a room, and keeps the list of what is due.
+    fn with_glance<T>(&mut self, key: RoomKey, change: impl FnOnce(&mut Glance) -> T) -> Option<T> {
+        let glance = self.rooms.get_mut(key.0 as usize)?.as_mut()?.glance.as_mut()?;
+        let before = glance.due_ms();
+        let result = change(glance);
+        let after = glance.due_ms();
+        if before != after {
+            before.map(|due_ms| self.glances_due.remove(&(due_ms, key)));
+            after.map(|due_ms| self.glances_due.insert((due_ms, key)));
         }
+        Some(result)
     }
 
     fn fetch(&mut self, key: RoomKey, number: u64) {

@@ -51,25 +51,28 @@ impl Logs {
         };
         let room = self.room_mut(key);
         if reading == Reading::Summary {
-            room.glance.get_or_insert_default().join();
+            room.glance_mut().join();
         }
         (key, room.members.join(Member::new(session, slot, user)))
     }
 
     /// It reads the room in another way.
-    pub(crate) fn change(&mut self, key: RoomKey, from: Reading, to: Reading) {
+    pub(crate) fn change(&mut self, now: Now, key: RoomKey, from: Reading, to: Reading) {
         match (from, to) {
             (Reading::Log, Reading::Summary) => {
-                self.room_mut(key).glance.get_or_insert_default().join();
+                self.room_mut(key).glance_mut().join();
             }
-            (Reading::Summary, Reading::Log) => self.leave_summary(key),
-            (Reading::Log, Reading::Log) | (Reading::Summary, Reading::Summary) => {}
+            (Reading::Summary, Reading::Log) => self.leave_summary(now, key),
+            (Reading::Summary, Reading::Summary) => {
+                self.with_glance(key, |glance| glance.asker_left(now.mono_us / 1_000));
+            }
+            (Reading::Log, Reading::Log) => {}
         }
     }
 
     /// It reads the room no more.
-    pub(crate) fn leave(&mut self, key: RoomKey, place: u32, reading: Reading) {
-        self.change(key, reading, Reading::Log);
+    pub(crate) fn leave(&mut self, now: Now, key: RoomKey, place: u32, reading: Reading) {
+        self.change(now, key, reading, Reading::Log);
         self.shelf.leave(key, place);
         let room = self.room_mut(key);
         room.members.leave(place);
@@ -106,21 +109,34 @@ impl Logs {
     }
 
     /// The owner's answer to a member that reads the summary.
-    pub(crate) fn seed_summary(&mut self, key: RoomKey, summary: &Summary) {
-        if let Some(glance) = &mut self.room_mut(key).glance {
-            glance.seed(summary);
+    pub(crate) fn seed_summary(&mut self, now: Now, key: RoomKey, summary: &Summary) {
+        let room = self.room_mut(key);
+        let (log, head) = (room.log().clone(), room.head());
+        let Some(glance) = &mut room.glance else { return };
+        let was_stale = glance.is_stale();
+        glance.seed(summary, &log, head);
+        if was_stale && !glance.is_stale() {
+            self.schedule_summary(now, key);
         }
     }
 
-    /// The same where it was asked for all who read the summary.
-    pub(crate) fn refresh_summary(&mut self, now: Now, key: RoomKey, summary: &Summary) {
-        self.seed_summary(key, summary);
-        self.schedule_summary(now, key);
+    /// The answer that was asked for on behalf of all who read the summary; `None` if the owner said no.
+    pub(crate) fn refresh_summary(&mut self, now: Now, key: RoomKey, summary: Option<&Summary>) {
+        let (now_ms, interval_ms) = (now.mono_us / 1_000, self.limits.summary_interval_ms);
+        let room = self.room(key);
+        let (log, head) = (room.log().clone(), room.head());
+        let pushes = self.with_glance(key, |glance| {
+            let is_told = summary.is_some_and(|summary| glance.seed(summary, &log, head));
+            glance.answered(now_ms, interval_ms) && is_told
+        });
+        if pushes == Some(true) {
+            self.push_summary(now_ms, key);
+        }
     }
 
     /// Whether this member has to ask for the summary, on behalf of all who read it.
-    pub(crate) fn take_stale_summary(&mut self, key: RoomKey) -> bool {
-        self.room_mut(key).glance.as_mut().is_some_and(|glance| glance.take_stale())
+    pub(crate) fn asks_summary(&mut self, key: RoomKey) -> bool {
+        self.with_glance(key, |glance| glance.take_asking()).unwrap_or_default()
     }
 }
 
@@ -155,13 +171,11 @@ impl Logs {
         self.vacant.push(key);
     }
 
-    fn leave_summary(&mut self, key: RoomKey) {
-        let room = self.room_mut(key);
-        if let Some(glance) = &mut room.glance
-            && glance.leave()
-        {
-            let due_ms = glance.due_ms();
-            room.glance = None;
+    fn leave_summary(&mut self, now: Now, key: RoomKey) {
+        let is_last = self.with_glance(key, |glance| glance.leave(now.mono_us / 1_000));
+        if is_last == Some(true) {
+            let glance = self.room_mut(key).glance.take();
+            let due_ms = glance.and_then(|glance| glance.due_ms());
             due_ms.map(|due_ms| self.glances_due.remove(&(due_ms, key)));
         }
     }

@@ -117,6 +117,17 @@ impl RoomLog {
         self.glance.as_ref().map_or(0, |glance| glance.version())
     }
 
+    /// What is pushed of the room to those who read its summary.
+    pub(super) fn glance_mut(&mut self) -> &mut Glance {
+        let head = self.head;
+        self.glance.get_or_insert_with(|| Box::new(Glance::new(head)))
+    }
+
+    /// The head that the newest push of the summary told of.
+    pub(crate) fn summary_head(&self) -> Seq {
+        self.glance.as_ref().map_or(0, |glance| glance.pushed_head())
+    }
+
     pub(super) fn tail_get(&self, seq: Seq) -> Option<&Arc<Frame>> {
         self.tail.get(seq)
     }
@@ -124,8 +135,7 @@ impl RoomLog {
     /// Takes the room as the owner of a new watch sees it. What is kept of older entries is dropped:
     /// between two watches an erasure may have been missed.
     pub(super) fn watched(&mut self, watch: u64, info: &RoomInfo) {
-        let was_watched = self.incarnation > 0;
-        let is_same = was_watched && self.log == info.log;
+        let is_same = self.incarnation > 0 && self.log == info.log;
         self.watch = Some(watch);
         if !is_same {
             self.log = info.log.clone();
@@ -136,11 +146,8 @@ impl RoomLog {
         // A lower head is a superseded owner's: what was committed stays.
         if !is_same || info.head > self.head {
             (self.head, self.ordinal) = (info.head, info.ordinal);
-            if let Some(glance) = self.glance.as_mut().filter(|_| was_watched) {
-                if !is_same {
-                    glance.forget();
-                }
-                glance.jump();
+            if let Some(glance) = &mut self.glance {
+                glance.jump(&self.log, self.head);
             }
         }
         self.tail.restart(self.head + 1);
@@ -163,7 +170,7 @@ impl RoomLog {
                 (self.head, self.ordinal) = (frame.seq, frame.ordinal);
                 self.first = self.first.max(1);
                 if let Some(glance) = &mut self.glance {
-                    glance.append(frame);
+                    glance.append(&self.log, frame);
                 }
                 self.tail.push(Arc::clone(frame), limits);
                 Appended::Next

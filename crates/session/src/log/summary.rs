@@ -8,17 +8,52 @@ use super::ephemeral::Shared;
 use super::frame::Frame;
 
 /// What is pushed about a room, and when it was last.
+///
+/// `last` is always the newest post as of `head`, folded. Entries tell of new posts; what an edit, a
+/// reaction or a redaction does to the newest one only the owner can say, so that before the next push
+/// one of the readers asks it, and what it is told is pushed to all.
 #[derive(Debug, Default)]
 pub(super) struct Glance {
     readers: u32,
+    /// What `head`, `ordinal` and `last` speak of.
+    log: LogId,
+    head: Seq,
+    ordinal: u64,
     last: Option<Last>,
-    /// The owner's word stands up to here; later posts are taken from the log.
-    seeded: Seq,
-    is_stale: bool,
+    /// The last entry seen that may have changed the newest post otherwise than by being it.
+    changed: Seq,
+    /// Entries up to here were perhaps not seen.
+    jumped: Option<Seq>,
+    /// Answers as of before this hold perhaps what was erased since.
+    erased: Seq,
+    /// Whether the owner has told of the room; before, the answer to the first reader is awaited.
+    is_told: bool,
+    asking: Asking,
     pushed_ms: Option<u64>,
+    pushed_head: Seq,
     due_ms: Option<u64>,
     version: u64,
     frame: Option<Arc<Shared>>,
+}
+
+/// Whether the owner is being asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Asking {
+    #[default]
+    No,
+    /// The next reader that looks asks.
+    Wanted,
+    /// One has asked.
+    Out,
+}
+
+/// What is to be done about a push that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It can be made.
+    Push,
+    /// A reader has to ask first.
+    Ask,
 }
 
 /// The newest post.
@@ -31,14 +66,27 @@ struct Last {
 }
 
 impl Glance {
+    /// Of a room whose entries up to `head` were not seen.
+    pub(super) fn new(head: Seq) -> Glance {
+        Glance { jumped: Some(head), ..Glance::default() }
+    }
+
     pub(super) fn join(&mut self) {
         self.readers += 1;
     }
 
     /// Answers whether nobody is left.
-    pub(super) fn leave(&mut self) -> bool {
+    pub(super) fn leave(&mut self, now_ms: u64) -> bool {
         self.readers = self.readers.saturating_sub(1);
+        self.asker_left(now_ms);
         self.readers == 0
+    }
+
+    /// Who leaves, or begins anew, may be who has asked: its answer may not come, and another one asks.
+    pub(super) fn asker_left(&mut self, now_ms: u64) {
+        if self.asking == Asking::Out {
+            (self.asking, self.due_ms) = (Asking::No, Some(now_ms));
+        }
     }
 
     /// The newest push and its number; a reader that has seen this number has seen all.
@@ -50,50 +98,86 @@ impl Glance {
         self.version
     }
 
+    /// The head that the newest push told of.
+    pub(super) fn pushed_head(&self) -> Seq {
+        self.pushed_head
+    }
+
     /// When the next push is due, in milliseconds.
     pub(super) fn due_ms(&self) -> Option<u64> {
         self.due_ms
     }
 
-    /// Takes the owner's answer to one reader as the room's newest post.
-    pub(super) fn seed(&mut self, summary: &Summary) {
-        if summary.head < self.seeded {
+    /// Whether the newest post may be another one, or another text, than what is held.
+    pub(super) fn is_stale(&self) -> bool {
+        self.changed > self.head || (self.is_told && self.jumped.is_some())
+    }
+
+    /// Takes the owner's answer to one reader as the room's newest post. `room` and `head` are the log
+    /// that the shard holds. Answers whether it was taken.
+    pub(super) fn seed(&mut self, summary: &Summary, room: &LogId, head: Seq) -> bool {
+        self.is_told = true;
+        if !room.is_none() && summary.log != *room {
+            self.jumped = Some(head);
+            return false;
+        }
+        if summary.head < self.head.max(self.erased) {
+            return false;
+        }
+        let seq = self.last.as_ref().filter(|l| l.ordinal == summary.ordinal).and_then(|l| l.seq);
+        let last = |post: &FoldedPost| Last { seq, ordinal: summary.ordinal, post: post.clone() };
+        self.last = summary.last.as_ref().map(last);
+        self.log = summary.log.clone();
+        (self.head, self.ordinal) = (summary.head, summary.ordinal);
+        self.jumped = self.jumped.filter(|jumped| *jumped > summary.head);
+        true
+    }
+
+    /// The log goes on. What the owner has told of already says nothing new.
+    pub(super) fn append(&mut self, log: &LogId, frame: &Frame) {
+        if frame.seq <= self.head {
             return;
         }
-        self.is_stale = false;
-        let is_newer = self.last.as_ref().is_none_or(|last| last.ordinal <= summary.ordinal);
-        if let Some(post) = summary.last.clone().filter(|_| is_newer) {
-            let seq =
-                self.last.as_ref().filter(|l| l.ordinal == summary.ordinal).and_then(|l| l.seq);
-            self.last = Some(Last { seq, ordinal: summary.ordinal, post });
+        let is_next = frame.seq == self.head + 1 && !self.is_stale();
+        match frame.kind {
+            ContentKind::Post => {
+                let post =
+                    FoldedPost { payload: frame.payload(), edit: None, reactions: Vec::new() };
+                let (seq, ordinal) = (Some(frame.seq), frame.ordinal);
+                self.last = Some(Last { seq, ordinal, post });
+                (self.is_told, self.jumped) = (true, None);
+            }
+            ContentKind::System if is_next => {}
+            _ => return self.changed = frame.seq,
         }
-        self.seeded = summary.head;
+        self.log = log.clone();
+        (self.head, self.ordinal) = (frame.seq, frame.ordinal);
     }
 
-    /// The log goes on.
-    pub(super) fn append(&mut self, frame: &Frame) {
-        if frame.kind == ContentKind::Post {
-            self.last = Some(Last {
-                seq: Some(frame.seq),
-                ordinal: frame.ordinal,
-                post: FoldedPost { payload: frame.payload(), edit: None, reactions: Vec::new() },
-            });
+    /// The log went on unseen, up to `head`, or is another one.
+    pub(super) fn jump(&mut self, log: &LogId, head: Seq) {
+        if self.head > 0 && self.log != *log {
+            (self.head, self.ordinal, self.last) = (0, 0, None);
+            (self.changed, self.erased) = (0, 0);
+            (self.jumped, self.pushed_ms) = (Some(head), None);
+        } else if head > self.head {
+            self.jumped = Some(head);
         }
-    }
-
-    /// The log went on unseen. The newest post may be another one: one of the readers asks the owner,
-    /// and what it is told is pushed to all.
-    pub(super) fn jump(&mut self) {
-        self.is_stale = true;
     }
 
     /// Whether the owner has to be asked; whoever is told so asks.
-    pub(super) fn take_stale(&mut self) -> bool {
-        std::mem::take(&mut self.is_stale)
+    pub(super) fn take_asking(&mut self) -> bool {
+        let is_wanted = self.asking == Asking::Wanted;
+        if is_wanted {
+            (self.asking, self.due_ms) = (Asking::Out, None);
+        }
+        is_wanted
     }
 
-    /// Entries were blanked; answers whether the newest post was among them.
-    pub(super) fn erase(&mut self, tombstones: &[Arc<Frame>]) -> bool {
+    /// Entries up to `head` are known, of which some were blanked; answers whether the newest post was
+    /// among them. A push that some have not had yet is made anew, as it must not tell what was erased.
+    pub(super) fn erase(&mut self, room: &RoomName, tombstones: &[Arc<Frame>], head: Seq) -> bool {
+        self.erased = head;
         let Some(last) = &mut self.last else {
             return false;
         };
@@ -108,38 +192,62 @@ impl Glance {
             Some(hit) => {
                 last.post =
                     FoldedPost { payload: hit.payload(), edit: None, reactions: Vec::new() };
+                if self.frame.is_some() {
+                    self.make(room);
+                }
                 true
             }
         }
     }
 
-    /// Another log: what was known of the old one says nothing.
-    pub(super) fn forget(&mut self) {
-        self.last = None;
-        self.seeded = 0;
-    }
-
     /// Something changed: it is pushed at `max(now, last push + interval)`.
     pub(super) fn schedule(&mut self, now_ms: u64, interval_ms: u64) {
         let earliest = self.pushed_ms.map_or(now_ms, |pushed| now_ms.max(pushed + interval_ms));
-        self.due_ms.get_or_insert(earliest);
+        match (self.asking, self.is_stale()) {
+            (Asking::No, _) => self.due_ms = Some(earliest.min(self.due_ms.unwrap_or(earliest))),
+            // A new post makes the question needless.
+            (_, false) => (self.asking, self.due_ms) = (Asking::No, Some(earliest)),
+            (_, true) => {}
+        }
     }
 
-    /// Makes the push that was due.
-    pub(super) fn push(
-        &mut self,
-        now_ms: u64,
-        room: &RoomName,
-        log: &LogId,
-        head: Seq,
-        ordinal: u64,
-    ) {
-        let last = self.last.as_ref().map(|last| last.post.clone());
-        let summary = Summary { log: log.clone(), head, ordinal, mark: None, last };
-        let says = Says::Summary { room: room.clone(), summary: Box::new(summary) };
-        self.frame = Some(Arc::new(Shared::new(ServerFrame { r#ref: 0, says })));
+    /// A push is due: it can be made, or somebody has to ask first. If nobody is there yet who could,
+    /// it is due again.
+    pub(super) fn come_due(&mut self, now_ms: u64, interval_ms: u64) -> Due {
+        if !self.is_stale() {
+            return Due::Push;
+        }
+        (self.asking, self.due_ms) = (Asking::Wanted, Some(now_ms + interval_ms));
+        Due::Ask
+    }
+
+    /// The owner has answered, or said no. Answers whether what is held is to be pushed: it may be
+    /// behind the room by now, but is right as of its head.
+    pub(super) fn answered(&mut self, now_ms: u64, interval_ms: u64) -> bool {
+        (self.asking, self.due_ms) = (Asking::No, None);
+        let is_news = self.head > self.pushed_head || self.pushed_ms.is_none();
+        let is_time = self.pushed_ms.is_none_or(|pushed| pushed + interval_ms <= now_ms);
+        if self.is_stale() || is_news {
+            self.due_ms = Some(now_ms + interval_ms);
+        }
+        is_news && is_time
+    }
+
+    /// Makes the push.
+    pub(super) fn push(&mut self, now_ms: u64, room: &RoomName) {
+        self.make(room);
         self.version += 1;
         self.pushed_ms = Some(now_ms);
-        self.due_ms = None;
+        let is_more = self.is_stale() && self.asking == Asking::No;
+        self.due_ms = self.due_ms.filter(|_| is_more);
+    }
+
+    fn make(&mut self, room: &RoomName) {
+        let last = self.last.as_ref().map(|last| last.post.clone());
+        let (log, head, ordinal) = (self.log.clone(), self.head, self.ordinal);
+        let summary = Summary { log, head, ordinal, mark: None, last };
+        let says = Says::Summary { room: room.clone(), summary: Box::new(summary) };
+        self.frame = Some(Arc::new(Shared::new(ServerFrame { r#ref: 0, says })));
+        self.pushed_head = head;
     }
 }

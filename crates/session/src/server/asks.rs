@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use model::{Answer, Ask, AskBody, Now, Refusal, RefusalCode, RoomName, Summary, User, Who};
+use model::{Answer, Ask, AskBody, Mark, Now, Refusal, RefusalCode, RoomName, Summary, User, Who};
 
 use super::requests::RETRY_MS;
 use super::{Action, AskNo, Session};
@@ -30,7 +30,8 @@ pub(super) enum Kind {
         slot: u16,
         join: u32,
     },
-    Publish(RoomName),
+    /// Whether it is a post, which moves the mark.
+    Publish(RoomName, bool),
     Signal,
     Mark(RoomName),
     History(RoomName),
@@ -84,6 +85,8 @@ pub(super) struct Work {
     pub(super) overtaken: Vec<(u16, u32)>,
     pub(super) page_out: bool,
     pub(super) collect: Option<Box<Collect>>,
+    /// Marks that came while this session itself was moving one in the room.
+    marks: Vec<(RoomName, Mark)>,
     disagree_ms: Option<u64>,
 }
 
@@ -107,7 +110,35 @@ impl Work {
             && self.pending.is_empty()
             && self.wide.is_empty()
             && self.overtaken.is_empty()
+            && self.marks.is_empty()
             && self.disagree_ms.is_none()
+    }
+
+    fn moves_mark(&self, room: &RoomName) -> bool {
+        self.pending.values().any(|pending| match &pending.kind {
+            Kind::Publish(of, is_post) => *is_post && of == room,
+            Kind::Mark(of) => of == room,
+            _ => false,
+        })
+    }
+
+    /// Keeps a mark until this session's own word on it is in: it may be the very one. Answers whether
+    /// that is to come.
+    pub(super) fn keep_mark(&mut self, room: &RoomName, mark: Mark) -> bool {
+        let is_kept = self.moves_mark(room);
+        if is_kept {
+            self.marks.retain(|(of, _)| of != room);
+            self.marks.push((room.clone(), mark));
+        }
+        is_kept
+    }
+
+    /// The marks for which nothing of this session's is under way any more.
+    fn take_marks(&mut self) -> Vec<(RoomName, Mark)> {
+        let kept = std::mem::take(&mut self.marks);
+        let (kept, ready) = kept.into_iter().partition(|(room, _)| self.moves_mark(room));
+        self.marks = kept;
+        ready
     }
 
     fn take(&mut self, no: AskNo) -> Option<Pending> {
@@ -214,7 +245,17 @@ impl Session {
             return;
         };
         self.answered(now, pending, answer, logs);
+        self.tell_kept_marks(now, logs);
         self.attach_more(now, logs);
+    }
+
+    fn tell_kept_marks(&mut self, now: Now, logs: &mut Logs) {
+        let ready = self.work.as_mut().map(|work| work.take_marks()).unwrap_or_default();
+        for (room, mark) in ready {
+            if let Some(slot) = self.rooms.find(&room, logs) {
+                self.marked(now, slot, mark, logs);
+            }
+        }
     }
 
     /// Gives up what has waited too long: it may have been done or not.
@@ -227,12 +268,13 @@ impl Session {
             let no = *no;
             let Some(pending) = work.take(no) else { break };
             let code = match pending.kind {
-                Kind::Publish(_) | Kind::Signal | Kind::Mark(_) => RefusalCode::DeadlineExceeded,
+                Kind::Publish(..) | Kind::Signal | Kind::Mark(_) => RefusalCode::DeadlineExceeded,
                 _ => RefusalCode::Unavailable,
             };
             let refusal = Refusal::new(code).retry_after(RETRY_MS);
             self.answered(now, pending, Answer::Refused(refusal), logs);
         }
+        self.tell_kept_marks(now, logs);
         if let Some(work) = &mut self.work
             && work.disagree_ms.is_some_and(|at| at <= now_ms)
         {

@@ -35,7 +35,7 @@ impl Session {
         }
         let joined = self.rooms.at(slot);
         let is_behind = joined.is_behind(logs);
-        if joined.state == State::Glancing && logs.take_stale_summary(joined.room) {
+        if joined.state == State::Glancing && logs.asks_summary(joined.room) {
             let kind = Kind::Refresh { slot, join: joined.join };
             let name = logs.room(joined.room).name().clone();
             self.ask(now, name, AskBody::Summary, Some((kind, 0)), logs);
@@ -45,20 +45,24 @@ impl Session {
         }
     }
 
-    fn marked(&mut self, now: Now, slot: u16, mark: Mark, logs: &mut Logs) {
+    pub(super) fn marked(&mut self, now: Now, slot: u16, mark: Mark, logs: &mut Logs) {
         let joined = self.rooms.at(slot);
         let is_open = matches!(joined.state, State::Live | State::Glancing);
         if !is_open || mark.seq <= joined.mark {
             return;
         }
-        joined.mark = mark.seq;
         let room = logs.room(joined.room);
+        if self.work.as_mut().is_some_and(|work| work.keep_mark(room.name(), mark)) {
+            return;
+        }
+        let joined = self.rooms.at(slot);
+        joined.mark = mark.seq;
         let unread = room.ordinal().saturating_sub(mark.ordinal);
         let says = Says::Marked { room: room.name().clone(), seq: mark.seq, unread };
         self.say(now, 0, says, logs);
     }
 
-    /// This session moved the mark itself: its own `marked` is the answer, not a push.
+    /// This session moved the mark itself, by `mark` or by a post: the answer says so, not a push.
     pub(super) fn note_mark(&mut self, room: &RoomName, seq: u64, logs: &Logs) {
         if let Some(slot) = self.rooms.find(room, logs) {
             let joined = self.rooms.at(slot);

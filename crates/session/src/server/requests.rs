@@ -2,8 +2,8 @@
 
 use model::limits::{PAGE_BYTES_MAX, SUMMARIES_ROOMS_MAX};
 use model::{
-    Answer, AskBody, ClientFrame, ClientSays, End, EndCode, HistoryAsk, Now, Publish, Refusal,
-    RefusalCode, RoomName, Says, Seq, Unsubscribed, UnsubscribedCode,
+    Answer, AskBody, ClientFrame, ClientSays, ContentKind, End, EndCode, HistoryAsk, Now, Publish,
+    Refusal, RefusalCode, RoomName, Says, Seq, Unsubscribed, UnsubscribedCode,
 };
 
 use super::Session;
@@ -46,7 +46,8 @@ impl Session {
     fn publish(&mut self, now: Now, r#ref: u32, publish: Publish, logs: &mut Logs) {
         if self.admit_publish(now, r#ref, logs) {
             let room = publish.room.clone();
-            let kind = Kind::Publish(room.clone());
+            let is_post = publish.content.kind == ContentKind::Post;
+            let kind = Kind::Publish(room.clone(), is_post);
             self.ask(now, room, AskBody::Publish(publish), Some((kind, r#ref)), logs);
         }
     }
@@ -153,10 +154,9 @@ impl Session {
                 self.not_attached(now, (slot, join, r#ref), why, logs);
             }
             (Kind::Refresh { slot, join }, Answer::Summary(summary)) => {
-                self.refreshed(now, (slot, join), &summary, logs);
+                self.refreshed(now, (slot, join), Some(&summary), logs);
             }
-            // The next post tells everybody anyway.
-            (Kind::Refresh { .. }, _) => {}
+            (Kind::Refresh { slot, join }, _) => self.refreshed(now, (slot, join), None, logs),
             (Kind::OneOf(room), answer) => self.collect(now, room, answer, logs),
             (kind, answer) => self.told(now, r#ref, kind, answer, logs),
         }
@@ -170,7 +170,10 @@ impl Session {
             work.page_out = false;
         }
         let says = match (kind, answer) {
-            (Kind::Publish(room), Answer::Published { log, seq, at_ms, duplicate }) => {
+            (Kind::Publish(room, is_post), Answer::Published { log, seq, at_ms, duplicate }) => {
+                if is_post {
+                    self.note_mark(&room, seq, logs);
+                }
                 Says::Published { room, log, seq, at_ms, duplicate }
             }
             (Kind::Mark(room), Answer::Marked { mark, unread }) => {

@@ -62,7 +62,7 @@ impl Session {
             None => (model::LogId::none(), 0),
         };
         let is_wide = !joined.has_position;
-        logs.change(room, before, reading);
+        logs.change(now, room, before, reading);
         self.overtake(slot);
         match reading {
             Reading::Summary => {
@@ -156,7 +156,7 @@ impl Session {
         if joined.reading == Reading::Log && joined.state != State::Queued {
             self.detach(now, &name, left, logs);
         }
-        logs.leave(joined.room, joined.place, joined.reading);
+        logs.leave(now, joined.room, joined.place, joined.reading);
     }
 
     /// The end of the session: out of every room, with a grace if it was not on purpose.
@@ -293,10 +293,9 @@ impl Session {
             joined.state = State::Glancing;
             joined.mark = summary.mark.map_or(0, |mark| mark.seq);
             joined.heard = logs.room(key).summary_version();
-            logs.seed_summary(key, &summary);
-            // What came while the question was under way is pushed once the interval is over; a
-            // room that went on since then is looked at now.
-            if logs.room(key).head() > summary.head {
+            logs.seed_summary(now, key, &summary);
+            // What was pushed while the question was under way may say more than the answer.
+            if logs.room(key).summary_head() > summary.head {
                 joined.heard = joined.heard.saturating_sub(1);
                 self.rooms.push_ready(slot);
             }
@@ -306,12 +305,12 @@ impl Session {
         self.say(now, r#ref, says, logs);
     }
 
-    /// The owner's answer to a question that was asked for all who read the summary.
+    /// The owner's answer to a question that was asked for all who read the summary; `None` if it was no.
     pub(super) fn refreshed(
         &mut self,
         now: Now,
         (slot, join): (u16, u32),
-        summary: &Summary,
+        summary: Option<&Summary>,
         logs: &mut Logs,
     ) {
         if let Some(joined) = self.rooms.get(slot)

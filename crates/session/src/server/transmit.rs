@@ -9,13 +9,19 @@ use model::{End, EndCode, Now, Right, Says, ServerFrame};
 
 use super::joined::State;
 use super::{Phase, Session};
-use crate::log::{Logs, WireKind};
+use crate::log::{Logs, WireKind, websocket_message_bytes};
 
 /// Slices of one write: the kernel copies some 100 bytes a slice faster than it takes a second call,
 /// and the array stays within a kilobyte of stack.
 pub const SLICES_MAX: usize = 64;
 /// Bytes of one write, but for the last slice: more than a socket's buffer takes at once.
 pub const WRITE_BYTES_MAX: usize = 256 * 1024;
+
+// A socket takes whole writes of control until it is full; attaches wait until half of control is free,
+// which one write of a client that reads again must be able to bring about, whatever is configured.
+const _: () = assert!(CONTROL_BYTES_MIN / 2 >= WRITE_BYTES_MAX);
+/// The least that `control_bytes_max` may be.
+const CONTROL_BYTES_MIN: usize = 2 * model::limits::PAGE_BYTES_MAX;
 
 /// A session whose control is longer than this many times `control_bytes_max` ends: it is not read
 /// from since it passed the limit, so that only answers and pushes can bring it here, and the largest
@@ -81,6 +87,8 @@ pub(super) struct Out {
     rest: Bytes,
     control: Vec<u8>,
     written: usize,
+    /// Where the message begins that `written` stands in, or the next one.
+    begun: usize,
     /// Ends of the messages in `control`, counted from its start; kept for gRPC only.
     ends: VecDeque<usize>,
 }
@@ -101,15 +109,31 @@ impl Out {
 
     fn advance_control(&mut self, count: usize) {
         self.written += count;
+        while self.begun < self.written
+            && let end = self.begun + websocket_message_bytes(&self.control[self.begun..])
+            && end <= self.written
+        {
+            self.begun = end;
+        }
         while self.ends.front().is_some_and(|end| *end <= self.written) {
             self.ends.pop_front();
         }
         // Moving what is left is cheap when it is the smaller half.
-        if self.written > 4_096 && self.written * 2 > self.control.len() {
-            self.control.drain(..self.written);
-            self.ends.iter_mut().for_each(|end| *end -= self.written);
-            self.written = 0;
+        if self.begun > 4_096 && self.begun * 2 > self.control.len() {
+            self.control.drain(..self.begun);
+            self.ends.iter_mut().for_each(|end| *end -= self.begun);
+            self.written -= self.begun;
+            self.begun = 0;
         }
+    }
+
+    /// What is left of a message of which a part is written.
+    fn half_written(&self) -> &[u8] {
+        if self.rest.is_empty() && self.begun < self.written {
+            let end = self.begun + websocket_message_bytes(&self.control[self.begun..]);
+            return &self.control[self.written..end];
+        }
+        &self.rest
     }
 }
 
@@ -230,8 +254,23 @@ impl Session {
         }
     }
 
-    /// Forgets what was queued but what is half written.
+    /// What is left of a message of which a part is written: it goes out before anything else may, a
+    /// close frame too. Of use on a WebSocket only.
+    #[must_use]
+    pub fn half_written(&self) -> &[u8] {
+        self.out.as_ref().map_or(&[], |out| out.half_written())
+    }
+
+    /// Whether what was queued was given up in the middle of a message: nothing can be said any more, a
+    /// close frame would be taken for the rest of it.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Forgets what was queued, for a client that does not read.
     pub(super) fn drop_output(&mut self) {
+        self.is_cut = self.wire != WireKind::Grpc && !self.half_written().is_empty();
         self.out = None;
     }
 

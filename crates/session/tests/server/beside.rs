@@ -111,20 +111,116 @@ fn a_list_is_told_of_a_room_at_most_once_a_second() {
         shard.fed("r", entries("r", "L", seq..=seq));
         shard.now = shard.now.plus_ms(10);
     }
-    shard.after_ms(600);
-    let reaction = entry_of("r", "L", 51, 50, ContentKind::Reaction, "x");
-    shard.fed("r", Fed::Entries { watch: 1, log: log_id("L"), entries: vec![reaction] });
     shard.after_ms(1_000);
     for reader in &readers {
-        let want = [
-            "summary r 11 11 r_L_11_text 0",
-            "summary r 50 50 r_L_50_text 0",
-            "summary r 51 50 r_L_50_text 0",
-        ];
+        let want = ["summary r 11 11 r_L_11_text 0", "summary r 50 50 r_L_50_text 0"];
         assert_eq!(shard.reads(*reader), want);
     }
     let asks = shard.asks.iter().filter(|(.., ask)| matches!(ask.body, AskBody::Attach { .. }));
     assert_eq!(asks.count(), 0, "nobody became present");
+}
+
+/// What else than a post there may be, at `seq`, behind ten posts.
+fn change(seq: Seq, kind: ContentKind) -> Fed {
+    Fed::Entries {
+        watch: 1,
+        log: log_id("L"),
+        entries: vec![entry_of("r", "L", seq, 10, kind, "x")],
+    }
+}
+
+fn told(head: Seq, text: &str) -> Answer {
+    let last = Some(last(10, text));
+    Answer::Summary(Summary { log: log_id("L"), head, ordinal: 10, mark: None, last })
+}
+
+/// Three who list `r`, which is at 10.
+fn listeners(shard: &mut Shard) -> Vec<SessionKey> {
+    let readers: Vec<_> = (0..3).map(|n| list(shard, &format!("u{n}"))).collect();
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    for reader in &readers {
+        shard.reply(*reader, |_| Some(summary(10)));
+        shard.reads(*reader);
+    }
+    readers
+}
+
+/// The push after an edit told the new head beside the old text, for as long as nobody posted: only
+/// posts were taken from the log, and nobody asked the owner what an edit made of the newest one.
+#[test]
+fn a_change_of_the_newest_post_is_told_as_the_owner_folds_it() {
+    for kind in [ContentKind::Edit, ContentKind::Reaction, ContentKind::Redact] {
+        let mut shard = Shard::new(Limits::default());
+        let readers = listeners(&mut shard);
+        shard.fed("r", change(11, kind));
+        let (asking, no, ask) = shard.asks.pop_front().expect("one asks");
+        assert_eq!((&ask.body, shard.asks.len()), (&AskBody::Summary, 0), "{kind:?}");
+        assert!(shard.reads(readers[0]).is_empty(), "{kind:?}: nothing is told before it is known");
+        shard.answer(asking, no, told(11, "new"));
+        for reader in &readers {
+            assert_eq!(shard.reads(*reader), ["summary r 11 10 r_L_10_new 0"], "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_newest_post_that_changes_all_the_time_is_asked_for_and_told_once_a_second() {
+    let mut shard = Shard::new(Limits::default());
+    let readers = listeners(&mut shard);
+    let mut asks = 0;
+    for seq in 11..=60 {
+        shard.fed("r", change(seq, ContentKind::Reaction));
+        // An answer is always behind the log, and told with the head that it speaks of.
+        if let Some((asking, no, _)) = shard.asks.pop_front() {
+            asks += 1;
+            shard.fed("r", change(seq + 50, ContentKind::Reaction));
+            shard.answer(asking, no, told(seq, &format!("as-of-{seq}")));
+        }
+        shard.after_ms(100);
+    }
+    let reads = shard.reads(readers[0]);
+    assert!((5..=6).contains(&asks) && reads.len() == asks, "{asks} asks: {reads:?}");
+    let is_consistent = |read: &String| {
+        let head = read.split(' ').nth(2).expect("a head");
+        read.ends_with(&format!("as-of-{head} 0"))
+    };
+    assert!(reads.iter().all(is_consistent), "{reads:?}");
+}
+
+#[test]
+fn a_question_whose_asker_left_or_was_refused_is_asked_again() {
+    let mut shard = Shard::new(Limits::default());
+    let readers = listeners(&mut shard);
+    shard.fed("r", change(11, ContentKind::Edit));
+    let (first, ..) = shard.asks.pop_front().expect("one asks");
+    shard.say(first, 2, ClientSays::Unsubscribe { room: room("r") });
+    shard.after_ms(1);
+    let (second, no, _) = shard.asks.pop_front().expect("another one asks");
+    assert_ne!(first, second);
+    shard.answer(second, no, Answer::Refused(Refusal::new(RefusalCode::Busy)));
+    shard.after_ms(1_000);
+    let (third, no, _) = shard.asks.pop_front().expect("it is asked again");
+    shard.answer(third, no, told(11, "new"));
+    let left = readers.into_iter().filter(|reader| *reader != first);
+    left.for_each(|reader| assert_eq!(shard.reads(reader), ["summary r 11 10 r_L_10_new 0"]));
+}
+
+#[test]
+fn an_answer_from_before_an_erasure_is_not_told() {
+    let mut shard = Shard::new(Limits::default());
+    let readers = listeners(&mut shard);
+    shard.fed("r", change(11, ContentKind::Reaction));
+    let (asking, no, _) = shard.asks.pop_front().expect("one asks");
+    shard.fed("r", change(12, ContentKind::Redact));
+    let tombstone = entry_of("r", "L", 10, 10, ContentKind::Tombstone, "gone");
+    shard.fed("r", Fed::Erased { watch: 1, entries: vec![tombstone] });
+    shard.answer(asking, no, told(11, "secret"));
+    shard.after_ms(1_000);
+    let (asking, no, _) = shard.asks.pop_front().expect("it is asked again");
+    shard.answer(asking, no, told(12, "gone"));
+    let reads = shard.reads(readers[0]);
+    assert!(!reads.iter().any(|read| read.contains("secret")), "{reads:?}");
+    assert_eq!(reads.last().map(String::as_str), Some("summary r 12 10 r_L_10_gone 0"));
 }
 
 #[test]
@@ -174,4 +270,53 @@ fn the_last_subscribe_decides_between_log_and_summary() {
     shard.fed("r", entries("r", "L", 12..=12));
     let want = ["summary r 11 11 r_L_11_text 3", "summary r 12 12 r_L_12_text 0"];
     assert_eq!(shard.reads(ann), want);
+}
+
+fn post_of(id: &str) -> ClientSays {
+    ClientSays::Publish(publish("r", id))
+}
+
+fn moved(seq: Seq) -> Fed {
+    let user = user("ann").id;
+    Fed::Marked { watch: 1, user, mark: Mark { seq, ordinal: seq } }
+}
+
+/// Whoever posted was told of its own mark too, as soon as the same person was there twice: the owner
+/// names the person and the edge, and its word comes before the answer does.
+#[test]
+fn who_moves_a_mark_is_answered_and_only_the_persons_other_sessions_are_told() {
+    let mut shard = Shard::new(Limits::default());
+    let anns: Vec<_> = (0..2).map(|_| reader(&mut shard, "ann", Rights::OPEN)).collect();
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    anns.iter().for_each(|ann| _ = shard.reads(*ann));
+
+    shard.say(anns[0], 2, post_of("01J9ZK5V8Q"));
+    shard.fed("r", entries("r", "L", 11..=11));
+    shard.fed("r", moved(11));
+    let published = Answer::Published { log: log_id("L"), seq: 11, at_ms: 0, duplicate: false };
+    assert!(shard.reply(anns[0], |_| Some(published.clone())));
+    assert_eq!(shard.reads(anns[0]), ["message r L 11 text", "published r 11 false 2"]);
+    assert_eq!(shard.reads(anns[1]), ["message r L 11 text", "marked r 11 0 0"]);
+
+    shard.say(anns[1], 3, ClientSays::Mark { room: room("r"), seq: 12 });
+    shard.fed("r", entries("r", "L", 12..=12));
+    shard.fed("r", moved(12));
+    let mark = Mark { seq: 12, ordinal: 12 };
+    assert!(shard.reply(anns[1], |_| Some(Answer::Marked { mark, unread: 0 })));
+    assert_eq!(shard.reads(anns[0]), ["message r L 12 text", "marked r 12 0 0"]);
+    assert_eq!(shard.reads(anns[1]), ["message r L 12 text", "marked r 12 0 3"]);
+}
+
+#[test]
+fn a_mark_that_another_session_moved_meanwhile_is_told_after_the_answer() {
+    let mut shard = Shard::new(Limits::default());
+    let ann = reader(&mut shard, "ann", Rights::OPEN);
+    shard.fed("r", watching(1, info("L", 1, 10), None));
+    shard.reads(ann);
+    shard.say(ann, 2, post_of("01J9ZK5V8Q"));
+    shard.fed("r", entries("r", "L", 11..=12));
+    shard.fed("r", moved(12));
+    shard.reads(ann);
+    assert!(shard.reply(ann, |_| Some(Answer::Refused(Refusal::new(RefusalCode::Busy)))));
+    assert_eq!(shard.reads(ann), ["refused busy - 2", "marked r 12 0 0"]);
 }

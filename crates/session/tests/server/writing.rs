@@ -1,7 +1,7 @@
 //! Writes: how much at once, in which order, and in pieces of any size.
 
 use model::*;
-use session::log::{SessionKey, WireKind};
+use session::log::{SessionKey, WireKind, websocket_message_bytes};
 use session::server::{Next, SLICES_MAX, Slices, WRITE_BYTES_MAX};
 
 use crate::shard::*;
@@ -131,4 +131,56 @@ fn rooms_with_many_readers_take_turns() {
     let runs: Vec<(u32, usize)> =
         looks.chunk_by(|a, b| a == b).map(|run| (run[0], run.len())).collect();
     assert_eq!(runs, [(0, 256), (1, 256), (0, 256), (1, 256), (0, 88), (1, 88)]);
+}
+
+/// A close frame was written into the middle of a message when the client closed, or was given up,
+/// while that message was half written: the reader took the one for the end of the other.
+#[test]
+fn what_is_left_of_a_half_written_message_is_known_at_every_byte() {
+    let (mut shard, ann) = stalled(WireKind::WebSocketJson, &["r"]);
+    shard.say(ann, 2, ClientSays::Unsubscribe { room: room("none") });
+    shard.say(ann, 3, ClientSays::Unsubscribe { room: room("none") });
+    shard.fed("r", entries("r", "L", 11..=12));
+    let whole = bytes_of(&mut shard, ann);
+    let mut ends = vec![0];
+    while let Some(from) = ends.last().copied().filter(|end| *end < whole.len()) {
+        ends.push(from + websocket_message_bytes(&whole[from..]));
+    }
+    assert_eq!(ends.len(), 5, "four messages");
+    for written in 0..whole.len() {
+        let peer = shard.peers.get_mut(&ann).unwrap();
+        let end = ends.iter().copied().find(|end| *end >= written).expect("an end");
+        assert_eq!(peer.session.half_written(), &whole[written..end], "{written} written");
+        peer.session.poll_transmit(shard.now, &mut shard.logs, &mut Slices::new());
+        peer.session.handle_written(1, &shard.logs);
+    }
+}
+
+#[test]
+fn who_is_given_up_in_the_middle_of_a_message_is_cut() {
+    for written in [0, 3] {
+        let (mut shard, ann) = stalled(WireKind::WebSocketJson, &["r"]);
+        shard.say(ann, 2, ClientSays::Unsubscribe { room: room("none") });
+        let peer = shard.peers.get_mut(&ann).unwrap();
+        peer.session.poll_transmit(shard.now, &mut shard.logs, &mut Slices::new());
+        peer.session.handle_written(written, &shard.logs);
+        let end = session::server::Drain::End(End::new(EndCode::Restarting));
+        peer.session.handle_drain(shard.now, end, &mut shard.logs);
+        let late = shard.now.plus_ms(session::server::CLOSE_WITHIN_MS);
+        peer.session.handle_timeout(late, &mut shard.logs);
+        assert_eq!(peer.session.is_cut(), written > 0);
+        let action = std::iter::from_fn(|| peer.session.poll_action()).last();
+        assert!(matches!(action, Some(session::server::Action::Close { .. })), "{action:?}");
+    }
+}
+
+/// All that waits, as one piece.
+fn bytes_of(shard: &mut Shard, key: SessionKey) -> Vec<u8> {
+    let peer = shard.peers.get_mut(&key).unwrap();
+    let mut slices = Slices::new();
+    peer.session.poll_transmit(shard.now, &mut shard.logs, &mut slices);
+    let whole = slices.as_io().iter().flat_map(|slice| slice.iter().copied()).collect();
+    drop(slices);
+    peer.session.handle_written(0, &shard.logs);
+    whole
 }
