@@ -57,6 +57,7 @@ use pool::Leased;
 use shared::Shared;
 
 pub use open_error::OpenError;
+pub use schema::RECORD_FORMAT;
 pub use settings::Settings;
 
 /// Threads of the engine's runtime: one serialises while the other waits for sockets.

@@ -13,7 +13,7 @@ use super::rows::{get, slot_number};
 use super::settings::Settings;
 
 /// Version of the rows' contents: checksums, kinds, what a payload is.
-const RECORD_FORMAT: i32 = 1;
+pub const RECORD_FORMAT: u32 = 1;
 
 /// The least server that everything here was tried on.
 const SERVER_MIN: i32 = 150_000;
@@ -146,7 +146,7 @@ async fn migrate(conn: &Conn, place: &str) -> Result<(), OpenError> {
 async fn make(conn: &Conn, settings: &Settings) -> Result<(), Failure> {
     let slots = slot_number(settings.slots);
     let Settings { cluster, slot_hash, .. } = settings;
-    conn.query(MAKE_CLUSTER, &[cluster, &slots, slot_hash, &RECORD_FORMAT]).await?;
+    conn.query(MAKE_CLUSTER, &[cluster, &slots, slot_hash, &RECORD_FORMAT.cast_signed()]).await?;
     conn.query(MAKE_SLOTS, &[&slots]).await?;
     Ok(())
 }

@@ -95,7 +95,12 @@ async fn init(cluster: &ClusterSettings, slots: u32) -> Result<String, String> {
     if !(1..=cluster::SLOTS_MAX).contains(&slots) {
         return Err(format!("--slots must be between 1 and {}", cluster::SLOTS_MAX));
     }
-    let wanted = Constants::new(random_id(), slots);
+    let wanted = Constants {
+        cluster_id: random_id(),
+        slots,
+        slot_hash: cluster::SLOT_HASH.to_owned(),
+        record_format: journal::postgres::RECORD_FORMAT,
+    };
     let constants = match Etcd::init(etcd::settings(cluster)?, wanted.clone()).await {
         Ok(()) => wanted,
         // Made before: the journal may still lack what etcd has.

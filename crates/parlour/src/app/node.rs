@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{Front, Node, Registry, Transport};
+use cluster::{Front, Load, Node, Registry, Transport};
 use edge::{Door, Edge, Listeners, Owners, Readiness};
 use journal::Journal;
 use model::{End, EndCode, Limits, NodeId, Seed};
@@ -37,7 +37,7 @@ pub struct App {
     role: Role,
     /// This process's id.
     id: NodeId,
-    edge: Edge,
+    edge: Arc<Edge>,
     room_server: Option<RoomServer>,
     member: Option<(Member, Arc<Etcd>)>,
     drain_within: Duration,
@@ -168,15 +168,13 @@ async fn serve(settings: Settings, bound: Bound, mut seed: Seed) -> Result<App, 
     let me =
         Node { fronts: fronts(&settings, &bound, Role::Serve), ..Node::in_process(id.clone()) };
     let registry: Arc<dyn Registry> = Arc::new(InProcess::new(me, cluster::SLOTS_DEFAULT));
-    let unreachable: Dial =
-        Arc::new(|_| Channel::from_static("http://nobody.invalid").connect_lazy());
     let room_server = RoomServer::new(
         rooms_config(&settings, id.clone(), cluster::SLOTS_DEFAULT),
         Arc::clone(&journal),
         Arc::clone(&registry),
         Clock::system(),
         seed.next_u64(),
-        unreachable,
+        None,
     );
     let channel = link::in_process(room_server.link_service());
     let owners = Owners { registry, dial: Arc::new(move |_| channel.clone()) };
@@ -226,7 +224,7 @@ async fn room(settings: Settings, mut bound: Bound, mut seed: Seed) -> Result<Ap
         Arc::clone(&registry),
         Clock::system(),
         nonce,
-        Arc::clone(&dial),
+        Some(Arc::clone(&dial)),
     );
     let internal = Server::builder()
         .add_service(room_server.link_service())
@@ -246,7 +244,7 @@ async fn room(settings: Settings, mut bound: Bound, mut seed: Seed) -> Result<Ap
     let door = Door::new(settings.token_key.as_ref(), settings.cluster.name.clone(), &key);
     let config = edge_config(&settings, id.clone(), door, false);
     let edge = start_edge(config, owners, bound.listeners, journal_readiness(&journal), seed)?;
-    let member = Member::start(registry, me, edge.load_teller());
+    let member = Member::start(registry, me, load_of(&edge));
     Ok(App {
         role: Role::Room,
         id,
@@ -284,7 +282,7 @@ async fn edge_alone(settings: Settings, bound: Bound, mut seed: Seed) -> Result<
         nobody.then(|| "no room server is known; is one running with the same etcd?".to_owned())
     });
     let edge = start_edge(config, owners, bound.listeners, readiness, seed)?;
-    let member = Member::start(registry, me, edge.load_teller());
+    let member = Member::start(registry, me, load_of(&edge));
     Ok(App {
         role: Role::Edge,
         id,
@@ -357,9 +355,16 @@ fn start_edge(
     listeners: Listeners,
     readiness: Readiness,
     seed: Seed,
-) -> Result<Edge, String> {
+) -> Result<Arc<Edge>, String> {
     Edge::start(config, owners, listeners, readiness, seed)
+        .map(Arc::new)
         .map_err(|error| format!("cannot start the shards: {error}"))
+}
+
+/// Asks the edge, for as long as there is one.
+fn load_of(edge: &Arc<Edge>) -> impl Fn() -> Load + Send + 'static {
+    let edge = Arc::downgrade(edge);
+    move || edge.upgrade().map(|edge| edge.load()).unwrap_or_default()
 }
 
 /// A process that keeps rooms is ready while its journal takes writes.
