@@ -9,10 +9,12 @@ use std::sync::Arc;
 use model::{AppendError, Batch, Fence, SlotNo};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::claim;
 use super::claims::Draft;
 use super::conn::Conn;
+use super::holder;
 use super::outcome::Failure;
-use super::rows::{self, get, room_columns, room_row};
+use super::rows::{at, get, room_columns, room_row, slot_number};
 use super::shared::Shared;
 use super::statement::Columns;
 
@@ -25,7 +27,7 @@ pub(super) struct Job {
     pub(super) batch: Batch,
     pub(super) reply: oneshot::Sender<Results>,
     /// Held until it is answered: bounds the queue.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) _place: OwnedSemaphorePermit,
 }
 
 impl Job {
@@ -45,10 +47,13 @@ impl Job {
     }
 }
 
+/// Rooms together with the fence of the slot that asks: what is read under it is where it left them.
 const ROOMS: &str = concat!(
-    "SELECT r.room, ",
+    "SELECT a.number, s.fence, ",
     room_columns!(),
-    " FROM parlour_room r WHERE r.room = ANY($1::text[])"
+    " FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS a(slot, room, number)
+    JOIN parlour_slot s ON s.slot = a.slot
+    LEFT JOIN parlour_room r ON r.room = a.room ORDER BY a.number"
 );
 const FENCE: &str = "SELECT fence FROM parlour_slot WHERE slot = $1";
 
@@ -111,10 +116,12 @@ async fn write(shared: &Shared, jobs: Vec<Job>) {
     }
     let mut drafts = Vec::with_capacity(jobs.len());
     for job in jobs {
-        match shared.claims().judge(job.slot, job.fence, &job.batch) {
+        let draft = shared.claims().judge(job.slot, job.fence, &job.batch);
+        match draft {
             None => job.fail(&AppendError::Fenced),
+            // Nothing to write, but whether it may be refused for what it says is still to be asked.
             Some(draft) if draft.is_empty() && draft.results.iter().any(Result::is_err) => {
-                job.answer(draft.results);
+                refuse(shared, &conn, job, draft).await;
             }
             Some(draft) => drafts.push((job, draft)),
         }
@@ -147,17 +154,19 @@ async fn learn(shared: &Shared, conn: &Conn, jobs: &[Job]) -> Result<(), Failure
     if wanted.is_empty() {
         return Ok(());
     }
+    let slots: Vec<i32> = wanted.iter().map(|(_, slot, _)| slot_number(*slot)).collect();
     let names: Vec<&str> = wanted.iter().map(|(room, ..)| room.as_str()).collect();
-    let found = conn.query(ROOMS, &[&names]).await?;
-    let mut rows = std::collections::HashMap::with_capacity(found.len());
-    for row in &found {
+    let rows = conn.query(ROOMS, &[&slots, &names]).await?;
+    for ((room, slot, fence), row) in wanted.iter().zip(&rows) {
         let unreadable = |error| Failure::Lost(format!("{error:?}"));
-        let name: &str = get(row, 0).map_err(unreadable)?;
-        rows.insert(name, room_row(row, 1).map_err(unreadable)?);
-    }
-    for (room, slot, fence) in wanted {
-        let row = rows.get(room.as_str()).cloned().flatten();
-        shared.claims().learn(slot, fence, room, row);
+        let stored = get::<i64>(row, 1).map_err(unreadable)?;
+        let known = room_row(row, 2).map_err(unreadable)?;
+        let mut claims = shared.claims();
+        if stored == at(*fence) {
+            claims.learn(*slot, *fence, room.clone(), known);
+        } else {
+            claims.end(*slot, *fence);
+        }
     }
     Ok(())
 }
@@ -167,7 +176,19 @@ async fn commit(shared: &Shared, conn: &Conn, mut drafts: Vec<(Job, Draft)>) {
     if drafts.is_empty() {
         return;
     }
-    match send(conn, &drafts).await {
+    let mut sent = send(conn, &drafts).await;
+    for _ in 1..claim::TRIES {
+        match sent {
+            Err(failure) if failure.is_locked() => {
+                sent = match end_holders(conn, &drafts).await {
+                    Ok(()) => send(conn, &drafts).await,
+                    Err(failure) => Err(failure),
+                }
+            }
+            _ => break,
+        }
+    }
+    match sent {
         Ok(held) => {
             shared.condition.worked();
             for (job, draft) in drafts {
@@ -194,6 +215,14 @@ async fn commit(shared: &Shared, conn: &Conn, mut drafts: Vec<(Job, Draft)>) {
     }
 }
 
+/// Ends whoever kept these appends from their slots' rows.
+async fn end_holders(conn: &Conn, drafts: &[(Job, Draft)]) -> Result<(), Failure> {
+    for (_, draft) in drafts {
+        holder::end(conn, draft.slot, Some(draft.fence)).await?;
+    }
+    Ok(())
+}
+
 /// The slots whose drafts were written.
 async fn send(conn: &Conn, drafts: &[(Job, Draft)]) -> Result<Vec<i32>, Failure> {
     let of: Vec<&Draft> = drafts.iter().map(|(_, draft)| draft).collect();
@@ -215,22 +244,43 @@ async fn send(conn: &Conn, drafts: &[(Job, Draft)]) -> Result<Vec<i32>, Failure>
 }
 
 async fn settle(shared: &Shared, conn: &Conn, job: Job, draft: Draft, held: &[i32]) {
-    if held.contains(&rows::slot_number(draft.slot)) {
+    if held.contains(&slot_number(draft.slot)) {
         shared.claims().committed(&draft);
         return job.answer(draft.results);
     }
     shared.claims().end(draft.slot, draft.fence);
-    // Either somebody claimed the slot, or its last place is another: entries were lost, by a failover
-    // to a standby that had not received them.
-    let fence = conn.query_opt(FENCE, &[&rows::slot_number(draft.slot)]).await;
-    let error = match fence.map(|row| row.and_then(|row| get::<i64>(&row, 0).ok())) {
-        Ok(Some(fence)) if fence == rows::at(draft.fence) => {
+    let error = match fence(conn, &draft).await {
+        // Its last place is another: entries were lost, by a failover to a standby that had not
+        // received them.
+        Ok(true) => {
             let why = format!("slot {} is not where it was left; entries were lost", draft.slot);
             tracing::error!(why, "the journal went back: look at the last failover");
             AppendError::Unknown(why)
         }
-        Ok(_) => AppendError::Fenced,
+        Ok(false) => return job.fail(&AppendError::Fenced),
         Err(failure) => failure.append_error(),
     };
     job.answer(draft.fail(&error));
+}
+
+/// Answers an append of which no part may be written. A superseded owner is told that it is one: what
+/// it says of its rooms was true of somebody else's.
+async fn refuse(shared: &Shared, conn: &Conn, job: Job, draft: Draft) {
+    match fence(conn, &draft).await {
+        Ok(true) => job.answer(draft.results),
+        Ok(false) => {
+            shared.claims().end(draft.slot, draft.fence);
+            job.fail(&AppendError::Fenced);
+        }
+        Err(failure) => {
+            let error = AppendError::Unavailable(failure.to_string());
+            job.answer(draft.results.into_iter().map(|_| Err(error.clone())).collect());
+        }
+    }
+}
+
+/// Whether the slot's fence is still the one of the draft.
+async fn fence(conn: &Conn, draft: &Draft) -> Result<bool, Failure> {
+    let row = conn.query_opt(FENCE, &[&slot_number(draft.slot)]).await?;
+    Ok(row.and_then(|row| get::<i64>(&row, 0).ok()) == Some(at(draft.fence)))
 }

@@ -2,7 +2,8 @@
 
 use model::{Epoch, SlotNo};
 
-use super::conn::{Conn, NAME_PREFIX};
+use super::conn::Conn;
+use super::holder;
 use super::outcome::Failure;
 use super::rows::{at, get, slot_number};
 use super::shared::Shared;
@@ -10,20 +11,13 @@ use crate::{ClaimError, Claimed};
 
 /// Times that the slot's row is tried. Each holder that is ended frees it within milliseconds; more
 /// than a few in a row are not owners but something that hangs on the table.
-const TRIES: usize = 10;
+pub(super) const TRIES: usize = 10;
 
 const CLAIM: &str = "
     UPDATE parlour_slot SET epoch = $2, nonce = $3, fence = fence + 1
     WHERE slot = $1 AND (epoch < $2 OR (epoch = $2 AND (fence = 0 OR nonce = $3)))
     RETURNING fence, slot_pos";
 const EPOCH: &str = "SELECT epoch FROM parlour_slot WHERE slot = $1";
-
-/// Ends the session whose transaction holds the slot's row, if it is one of ours (of any node).
-/// A row that is being updated names the transaction, and the transaction its session.
-const END_HOLDER: &str = "
-    SELECT a.application_name, a.application_name LIKE $2 AND pg_terminate_backend(a.pid)
-    FROM parlour_slot s JOIN pg_stat_activity a ON a.backend_xid = s.xmax
-    WHERE s.slot = $1 AND a.pid <> pg_backend_pid()";
 
 /// Claims, and remembers the claim.
 pub(super) async fn claim(
@@ -43,7 +37,7 @@ pub(super) async fn claim(
         failure.claim_error()
     };
     let conn = shared.claimers.take().await.map_err(failed)?;
-    let mut holder = String::new();
+    let mut stranger = String::new();
     for _ in 0..TRIES {
         match attempt(&conn, slot, epoch, nonce).await {
             Ok(Some(claimed)) => {
@@ -53,12 +47,13 @@ pub(super) async fn claim(
             }
             Ok(None) => return refused(&conn, slot).await.map_err(failed)?,
             Err(failure) if failure.is_locked() => {
-                holder = end_holder(&conn, slot).await.map_err(failed)?.unwrap_or(holder);
+                let held_by = holder::end(&conn, slot, None).await.map_err(failed)?;
+                stranger = held_by.unwrap_or(stranger);
             }
             Err(failure) => return Err(failed(failure)),
         }
     }
-    Err(ClaimError::Unavailable(format!("slot {slot} is held by the session {holder:?}")))
+    Err(ClaimError::Unavailable(format!("slot {slot} is held by the session {stranger:?}")))
 }
 
 async fn attempt(
@@ -85,20 +80,4 @@ async fn refused(conn: &Conn, slot: SlotNo) -> Result<Result<Claimed, ClaimError
         Some(epoch) => ClaimError::Refused { epoch: epoch as u64 },
         None => ClaimError::Unavailable(format!("the row of slot {slot} is missing")),
     }))
-}
-
-/// Ends who holds the row; answers the name of a stranger who does.
-async fn end_holder(conn: &Conn, slot: SlotNo) -> Result<Option<String>, Failure> {
-    let ours = format!("{NAME_PREFIX}%");
-    let rows = conn.query(END_HOLDER, &[&slot_number(slot), &ours]).await?;
-    let mut stranger = None;
-    for row in &rows {
-        let name: &str = get(row, 0).unwrap_or("");
-        if get(row, 1).unwrap_or(false) {
-            tracing::warn!(slot, name, "a session that held a claimed slot was ended");
-        } else {
-            stranger = Some(name.to_owned());
-        }
-    }
-    Ok(stranger)
 }

@@ -62,11 +62,6 @@ impl Connector {
         }
     }
 
-    /// How long an answer may take.
-    pub(super) fn answer_within(&self) -> Duration {
-        self.answer_within
-    }
-
     /// A new connection to the host that can be written now.
     pub(super) async fn connect(&self, kind: Kind) -> Result<Conn, Failure> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
@@ -94,8 +89,8 @@ impl Connector {
 
     async fn set_up(&self, conn: &Conn, kind: Kind) -> Result<(), Failure> {
         let lock_ms = match kind {
-            Kind::Claim => self.lock_within.as_millis(),
-            _ => self.answer_within.as_millis(),
+            Kind::Append | Kind::Claim => self.lock_within.as_millis(),
+            Kind::Read | Kind::Upkeep => self.answer_within.as_millis(),
         };
         let answer_ms = self.answer_within.as_millis();
         let session = format!(

@@ -23,6 +23,7 @@ mod claim;
 mod claims;
 mod condition;
 mod conn;
+mod holder;
 mod open_error;
 mod outcome;
 mod pages;
@@ -229,7 +230,7 @@ impl Journal for Postgres {
             let closed = || AppendError::Unavailable(CLOSED.into());
             let Some(place) = self.place().await else { return all(closed()) };
             let (reply, answer) = oneshot::channel();
-            if self.jobs.send(Job { slot, fence, batch, reply, place }).is_err() {
+            if self.jobs.send(Job { slot, fence, batch, reply, _place: place }).is_err() {
                 return all(closed());
             }
             answer.await.unwrap_or_else(|_| all(AppendError::Unknown(CLOSED.into())))

@@ -34,7 +34,8 @@ pub struct Settings {
     /// How long an answer may take. An append that has none by then is unknown: without a standby
     /// that the primary waits for, this is how long a publish hangs.
     pub answer_within: Duration,
-    /// How long a claim waits for the slot's row before it ends the connection that holds it.
+    /// How long a claim or an append waits for the slot's row before it ends the session that holds
+    /// it. An append holds it for a few milliseconds.
     pub lock_within: Duration,
     /// Appends and claims that may wait: each slot has at most one.
     pub queue_max: usize,

@@ -2,6 +2,12 @@
 //!
 //! Where no server is installed they fail and say what is missing.
 
+mod groups;
+mod opening;
 mod proxy;
 mod server;
+mod standby;
 mod suite;
+mod takeover;
+mod wire;
+mod writer;

@@ -1,7 +1,7 @@
 //! A wire between engine and server that can be cut, held and silenced at every step of the protocol.
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -61,11 +61,6 @@ impl Proxy {
         self.state.lock().next = Some(order);
     }
 
-    /// Waits until the order was carried out.
-    pub(crate) fn await_order(&self) {
-        self.wait(|orders| orders.next.is_none());
-    }
-
     /// Waits until a statement is held.
     pub(crate) fn await_held(&self) {
         self.wait(|orders| orders.held > 0);
@@ -108,12 +103,12 @@ impl Proxy {
             loses_answer: Mutex::new(false),
         });
         let back = Arc::clone(&wire);
-        let (mut from, mut to) = (copy(&client), copy(&server));
+        let (mut from, mut to) = (BufReader::new(copy(&client)), copy(&server));
         thread::spawn(move || {
             let _ = wire.forward(&mut from, &mut to);
             wire.cut();
         });
-        let (mut from, mut to) = (server, client);
+        let (mut from, mut to) = (BufReader::new(server), client);
         thread::spawn(move || {
             let _ = back.backward(&mut from, &mut to);
             back.cut();
@@ -145,12 +140,16 @@ impl Wire {
     }
 
     /// Client to server, message by message.
-    fn forward(&self, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    fn forward(&self, from: &mut BufReader<TcpStream>, to: &mut TcpStream) -> io::Result<()> {
         to.write_all(&sized(from, Vec::new())?)?;
         let mut writing = HashSet::new();
         // The order on the statement that is passing, and its messages so far.
         let mut doing: Option<(Order, usize)> = None;
+        let mut out = Vec::new();
         loop {
+            if from.buffer().is_empty() {
+                to.write_all(&std::mem::take(&mut out))?;
+            }
             let message = tagged(from)?;
             self.state.pass();
             let (tag, texts) = (message[0], message[5..].split(|byte| *byte == 0));
@@ -165,13 +164,14 @@ impl Wire {
             }
             if let Some((order, sent)) = &mut doing {
                 match *order {
-                    Order::CutBefore(n) if n == *sent => return Ok(()),
+                    Order::CutBefore(n) if n == *sent => return to.write_all(&out),
                     Order::LoseAnswer if tag == b'B' => {
                         *self.loses_answer.lock().expect("no panic") = true;
                     }
                     // Sync: the end of the transaction. Flush instead.
                     Order::HoldEnd if tag == b'S' => {
-                        to.write_all(b"H\0\0\0\x04")?;
+                        out.extend(b"H\0\0\0\x04");
+                        to.write_all(&std::mem::take(&mut out))?;
                         self.hold();
                     }
                     _ => {}
@@ -181,7 +181,7 @@ impl Wire {
                     doing = None;
                 }
             }
-            to.write_all(&message)?;
+            out.extend(message);
         }
     }
 
@@ -194,18 +194,22 @@ impl Wire {
     }
 
     /// Server to client, message by message.
-    fn backward(&self, from: &mut TcpStream, to: &mut TcpStream) -> io::Result<()> {
+    fn backward(&self, from: &mut BufReader<TcpStream>, to: &mut TcpStream) -> io::Result<()> {
+        let mut out = Vec::new();
         loop {
+            if from.buffer().is_empty() {
+                to.write_all(&std::mem::take(&mut out))?;
+            }
             let message = tagged(from)?;
             self.state.pass();
             if *self.loses_answer.lock().expect("no panic") {
                 // Ready for the next query: the transaction is over.
                 if message[0] == b'Z' {
-                    return Ok(());
+                    return to.write_all(&out);
                 }
                 continue;
             }
-            to.write_all(&message)?;
+            out.extend(message);
         }
     }
 }
@@ -214,13 +218,13 @@ fn writes(sql: &str) -> bool {
     sql.contains("UPDATE parlour_slot")
 }
 
-fn tagged(from: &mut TcpStream) -> io::Result<Vec<u8>> {
+fn tagged(from: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     let mut tag = [0];
     from.read_exact(&mut tag)?;
     sized(from, tag.to_vec())
 }
 
-fn sized(from: &mut TcpStream, mut message: Vec<u8>) -> io::Result<Vec<u8>> {
+fn sized(from: &mut BufReader<TcpStream>, mut message: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut size = [0; 4];
     from.read_exact(&mut size)?;
     message.extend(size);

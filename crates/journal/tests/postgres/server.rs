@@ -22,7 +22,7 @@ pub(crate) const SLOTS: u32 = 64;
 /// test's process is gone.
 const KEEPER: &str = "\"$1/postgres\" -D \"$2/data\" >>\"$2/log\" 2>&1 & server=$!
 read -r _
-kill -QUIT $server; wait $server; rm -rf \"$2\"";
+kill -QUIT $server 2>&-; wait $server; rm -rf \"$2\"";
 
 pub(crate) struct Server {
     dir: PathBuf,
@@ -49,7 +49,7 @@ impl Server {
         run(backup
             .args(["-R", "-c", "fast", "--no-sync", "-d", &from, "-D"])
             .arg(dir.join("data")));
-        Server::begin(dir, port, "")
+        Server::begin(dir, port, "synchronous_standby_names = ''")
     }
 
     fn begin(dir: PathBuf, port: u16, settings: &str) -> Server {
@@ -120,6 +120,17 @@ impl Server {
         let mut kill = Command::new("kill");
         kill.arg(format!("-{signal}")).arg(&pid).args(children.split_whitespace());
         let _ = kill.stderr(Stdio::null()).status();
+    }
+
+    /// From now on whoever connects needs a password.
+    pub(crate) fn require_passwords(&self) {
+        let rules = "host all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(self.dir.join("data/pg_hba.conf"), rules).expect("written");
+        self.sql("SELECT pg_reload_conf()");
+        let started = Instant::now();
+        while self.try_sql("SELECT 1").is_ok() {
+            assert!(started.elapsed() < PATIENCE, "passwords are never asked for");
+        }
     }
 
     pub(crate) fn promote(&self) {
