@@ -18,8 +18,9 @@ const SEQ_MAX: Seq = 1 << 53;
 pub(super) struct Member {
     pub(super) seat: Seat,
     pub(super) name: String,
+    /// Those that it reads or writes to.
     pub(super) rooms: Vec<InRoom>,
-    /// Which of its rooms is published to next.
+    /// How many messages it was asked to send.
     next: usize,
     pub(super) life: Life,
     pub(super) counters: Counters,
@@ -34,6 +35,7 @@ pub(super) struct InRoom {
     /// The room's place in the run.
     pub(super) room: usize,
     pub(super) name: RoomName,
+    reads: bool,
     pub(super) sends: Sends,
     /// Those without an answer, by their place among the sends.
     pub(super) open: HashMap<MessageId, u32>,
@@ -99,9 +101,11 @@ impl Life {
 impl Member {
     pub(super) fn new(seat: Seat, name: String, rooms: &[RoomName]) -> Member {
         let author = u32::try_from(seat.nth).unwrap_or(u32::MAX);
-        let in_rooms = seat.rooms.iter().map(|room| InRoom {
+        let unread = seat.writes.iter().filter(|room| !seat.reads.contains(room));
+        let in_rooms = seat.reads.iter().chain(unread).map(|room| InRoom {
             room: *room,
             name: rooms[*room].clone(),
+            reads: seat.reads.contains(room),
             sends: Sends { author, name: name.clone(), publishes: Vec::new() },
             open: HashMap::new(),
             reading: None,
@@ -130,8 +134,9 @@ impl Member {
         body: &Body,
         intended_us: u64,
     ) -> Option<(usize, u32)> {
-        let at = self.next % self.rooms.len();
+        let room = self.seat.writes[self.next % self.seat.writes.len()];
         self.next += 1;
+        let at = self.rooms.iter().position(|in_room| in_room.room == room)?;
         let in_room = &mut self.rooms[at];
         let number = u32::try_from(in_room.sends.publishes.len()).ok()?;
         let text = body.text(in_room.sends.author, number);
@@ -195,7 +200,7 @@ impl Member {
             (Some(_), Catchup::Resumed { .. }) => {}
             (none, _) => {
                 *none = Some(Reading::new(reader, witness, head));
-                return self.rooms.iter().all(|room| room.reading.is_some());
+                return self.rooms.iter().all(|room| room.reading.is_some() || !room.reads);
             }
         }
         false
