@@ -25,22 +25,25 @@ const LABEL_LETTERS_MAX: usize = 48;
 /// A letter's width, as good as it can be known here.
 const LETTER_WIDTH: f64 = 6.6;
 
-/// Its own ground, so that it can be read wherever it is shown.
+/// Its own ground, so that it can be read wherever it is shown; plain rules without variables, which many
+/// programs that show pictures do not know.
 const STYLE: &str = "
-  svg { --ground:#ffffff; --ink:#1f2937; --faint:#6b7280; --grid:#e5e7eb; --blue:#1d4ed8; --red:#c2410c;
-        --green:#0f766e; --violet:#6d28d9; --event:#374151 }
+  text { font: 12px ui-sans-serif, system-ui, sans-serif; fill: #1f2937 }
+  path { fill: none; stroke-width: 1.5; stroke-linejoin: round }
+  .ground { fill: #ffffff } .grid { stroke: #e5e7eb; stroke-width: 1 }
+  .tick { font-size: 11px; fill: #6b7280 } .y { text-anchor: end } .x { text-anchor: middle }
+  .event { stroke: #6b7280; stroke-width: 1; stroke-dasharray: 3 3 }
+  .area { fill: #1d4ed8; fill-opacity: .18 }
+  .blue { stroke: #1d4ed8 } .red { stroke: #c2410c } .green { stroke: #0f766e } .violet { stroke: #6d28d9 }
+  tspan { stroke: none } tspan.blue { fill: #1d4ed8; stroke: none } tspan.red { fill: #c2410c; stroke: none }
+  tspan.green { fill: #0f766e; stroke: none } tspan.violet { fill: #6d28d9; stroke: none }
   @media (prefers-color-scheme: dark) {
-    svg { --ground:#111827; --ink:#f3f4f6; --faint:#9ca3af; --grid:#374151; --blue:#60a5fa; --red:#fb923c;
-          --green:#2dd4bf; --violet:#a78bfa; --event:#d1d5db }
-  }
-  text { font: 12px ui-sans-serif, system-ui, sans-serif; fill: var(--ink) }
-  .tick { font-size: 11px; fill: var(--faint) } .y { text-anchor: end } .x { text-anchor: middle }
-  .grid { stroke: var(--grid); stroke-width: 1 } .event { stroke: var(--event); stroke-dasharray: 3 3 }
-  .blue { stroke: var(--blue) } .red { stroke: var(--red) } .green { stroke: var(--green) }
-  .violet { stroke: var(--violet) } path { fill: none; stroke-width: 1.5; stroke-linejoin: round }
-  .area { fill: var(--blue); fill-opacity: .18; stroke: none }
-  tspan.blue { fill: var(--blue); stroke: none } tspan.red { fill: var(--red); stroke: none }
-  tspan.green { fill: var(--green); stroke: none } tspan.violet { fill: var(--violet); stroke: none }";
+    text { fill: #f3f4f6 } .ground { fill: #111827 } .grid { stroke: #374151 } .tick { fill: #9ca3af }
+    .event { stroke: #9ca3af } .area { fill: #60a5fa }
+    .blue { stroke: #60a5fa } .red { stroke: #fb923c } .green { stroke: #2dd4bf } .violet { stroke: #a78bfa }
+    tspan.blue { fill: #60a5fa } tspan.red { fill: #fb923c } tspan.green { fill: #2dd4bf }
+    tspan.violet { fill: #a78bfa }
+  }";
 
 /// Everything that is drawn.
 pub(super) struct Picture {
@@ -220,8 +223,7 @@ impl fmt::Display for Picture {
             r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0}" width="{WIDTH}" height="{height:.0}" role="img" aria-label="Deliveries, publish latency and live sockets over time">"#
         )?;
         writeln!(out, "<style>{STYLE}\n</style>")?;
-        let ground = r#"rx="8" style="fill:var(--ground)""#;
-        writeln!(out, r#"<rect width="{WIDTH}" height="{height:.0}" {ground}/>"#)?;
+        writeln!(out, r#"<rect class="ground" width="{WIDTH}" height="{height:.0}" rx="8"/>"#)?;
         self.deliveries(&mut out)?;
         self.latency(&mut out)?;
         self.sockets(&mut out)?;
