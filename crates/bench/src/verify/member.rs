@@ -26,6 +26,8 @@ pub(super) struct Member {
     pub(super) counters: Counters,
     /// Publishes that its client did not take.
     pub(super) not_taken: u64,
+    /// Why the first of its messages was given up, or not taken.
+    pub(super) given_up: Option<String>,
     pub(super) ended: bool,
 }
 
@@ -118,6 +120,7 @@ impl Member {
             life: Life::default(),
             counters: Counters::default(),
             not_taken: 0,
+            given_up: None,
             ended: false,
         }
     }
@@ -146,9 +149,13 @@ impl Member {
         let user = client.user().map(|user| user.as_str().to_owned()).unwrap_or_default();
         // Before: it cannot have been sent earlier.
         let sent_us = monotonic_us();
-        let Ok(id) = client.publish(&in_room.name, content) else {
-            self.not_taken += 1;
-            return None;
+        let id = match client.publish(&in_room.name, content) {
+            Ok(id) => id,
+            Err(error) => {
+                self.not_taken += 1;
+                self.given_up.get_or_insert_with(|| error.to_string());
+                return None;
+            }
         };
         in_room.sends.publishes.push(Publish {
             digest: digest(&in_room.name, &user, id.as_str(), &text),
@@ -181,6 +188,7 @@ impl Member {
         if let Some(number) = in_room.open.remove(&told.id) {
             let publish = &mut in_room.sends.publishes[number as usize];
             publish.fate = if told.may_have_been_sent { Fate::Unknown } else { Fate::Refused };
+            self.given_up.get_or_insert_with(|| told.to_string());
         }
     }
 
