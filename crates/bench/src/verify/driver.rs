@@ -157,7 +157,7 @@ impl Driver {
         {
             let name = format!("verify-{}", seat.nth);
             let mut connection = self.shared.dialers[seat.server].connection(&name);
-            for room in &seat.rooms {
+            for room in &seat.reads {
                 let wished =
                     connection.client().subscribe(&self.shared.rooms[*room], Wish::recent(1));
                 wished.expect("a client that has few rooms takes one");

@@ -1,29 +1,39 @@
 //! Reads the logs in the end: sessions that were told nothing before read each room's history from its
-//! first entry to its last, through whatever answers then.
+//! first entry to its last, and then resume from before the first entry, which a service reads from
+//! elsewhere. A room that is too long to be resumed is answered by a snapshot; then the history stands alone.
 
 use std::time::Duration;
 
-use model::{HistoryAnchor, HistoryAsk, Message, Page, RoomName, Seq};
-use parlour_client::{Connection, Event};
+use model::{Catchup, HistoryAnchor, HistoryAsk, Message, Page, Position, RoomName, Seq};
+use parlour_client::{Connection, Event, Reading as Wish};
 use tokio::task::JoinSet;
 
 use super::body::Body;
-use super::record::FinalLog;
+use super::record::{FinalLog, Reading, Witness};
 use crate::target::Dialer;
 
 /// Sessions that read beside each other: each may ask for 50 pages a second.
 const JUDGES_MAX: usize = 8;
 /// Posts of a page: as many as a server gives.
 const PAGE_POSTS: u32 = model::limits::PAGE_POSTS_MAX;
-/// Without a page for so long, the server that is asked is given up.
-const PAGE_WITHIN: Duration = Duration::from_secs(30);
+/// Without an answer for so long, the server that is asked is given up.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A room in the end.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Its history.
+    pub(super) log: FinalLog,
+    /// What a resume from before the first entry brought, with its own witness.
+    pub(super) resumed: (Reading, Witness),
+}
 
 /// The logs of all rooms, in order; of those that nobody would tell, why.
 pub(super) async fn read_logs(
     dialers: &[Dialer],
     rooms: &[RoomName],
     body: &Body,
-) -> Vec<Result<FinalLog, String>> {
+) -> Vec<Result<Judged, String>> {
     let mut logs: Vec<_> = rooms.iter().map(|_| Err("nobody was asked".to_owned())).collect();
     for dialer in dialers {
         let missing: Vec<usize> = (0..rooms.len()).filter(|at| logs[*at].is_err()).collect();
@@ -49,10 +59,10 @@ async fn read_share(
     mut connection: Connection,
     share: Vec<(usize, RoomName)>,
     body: Body,
-) -> Vec<(usize, Result<FinalLog, String>)> {
+) -> Vec<(usize, Result<Judged, String>)> {
     let mut logs = Vec::with_capacity(share.len());
     for (at, room) in share {
-        let log = read_log(&mut connection, &room, &body).await;
+        let log = read_room(&mut connection, &room, &body).await;
         let failed = log.is_err();
         logs.push((at, log));
         if failed {
@@ -64,6 +74,18 @@ async fn read_share(
     logs
 }
 
+async fn read_room(
+    connection: &mut Connection,
+    room: &RoomName,
+    body: &Body,
+) -> Result<Judged, String> {
+    let log = read_log(connection, room, body).await?;
+    let resumed = tokio::time::timeout(ANSWER_WITHIN, resume(connection, room, body)).await;
+    let resumed =
+        resumed.map_err(|_| format!("no resume came for {} s", ANSWER_WITHIN.as_secs()))??;
+    Ok(Judged { log, resumed })
+}
+
 async fn read_log(
     connection: &mut Connection,
     room: &RoomName,
@@ -72,10 +94,10 @@ async fn read_log(
     let mut log = FinalLog::default();
     let mut after = 0;
     loop {
-        let page = tokio::time::timeout(PAGE_WITHIN, page(connection, room, after));
+        let page = tokio::time::timeout(ANSWER_WITHIN, page(connection, room, after));
         let page = page.await.map_err(|_| match connection.dial_error() {
             Some(error) => error.to_string(),
-            None => format!("no page of its history came for {} s", PAGE_WITHIN.as_secs()),
+            None => format!("no page of its history came for {} s", ANSWER_WITHIN.as_secs()),
         })??;
         log.first = log.first.max(page.first);
         let posts = parlour_client::posts(room, &page).map_err(|error| error.message)?;
@@ -107,4 +129,36 @@ async fn page(
             None => return Err("the session is over".to_owned()),
         }
     }
+}
+
+/// Everything from the first entry on, as to somebody who comes back after a long time.
+async fn resume(
+    connection: &mut Connection,
+    room: &RoomName,
+    body: &Body,
+) -> Result<(Reading, Witness), String> {
+    let mut reading = Reading::new("who resumed from before the first entry".to_owned(), 0, 0);
+    let mut witness = Witness::default();
+    let wish = Wish::after(Position::origin());
+    connection.client().subscribe(room, wish).map_err(|error| error.to_string())?;
+    loop {
+        match connection.next().await {
+            Some(Event::Subscribed { room: of, subscription, .. }) if of == *room => {
+                if let Catchup::Snapshot(_) = subscription.catchup {
+                    reading.snapshot(subscription.head);
+                }
+            }
+            Some(Event::Message(message)) if message.room == *room => {
+                reading.receive(&mut witness, message.seq, body.entry(&message));
+            }
+            Some(Event::Truncated { room: of, first }) if of == *room => reading.truncated(first),
+            Some(Event::CaughtUp { room: of, .. }) if of == *room => break,
+            Some(Event::NotSubscribed { refusal, .. }) => return Err(refusal.message.into_owned()),
+            Some(Event::Violation(what) | Event::Ended { message: what, .. }) => return Err(what),
+            Some(_) => {}
+            None => return Err("the session is over".to_owned()),
+        }
+    }
+    connection.client().unsubscribe(room).map_err(|error| error.to_string())?;
+    Ok((reading, witness))
 }

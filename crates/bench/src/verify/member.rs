@@ -18,13 +18,16 @@ const SEQ_MAX: Seq = 1 << 53;
 pub(super) struct Member {
     pub(super) seat: Seat,
     pub(super) name: String,
+    /// Those that it reads or writes to.
     pub(super) rooms: Vec<InRoom>,
-    /// Which of its rooms is published to next.
+    /// How many messages it was asked to send.
     next: usize,
     pub(super) life: Life,
     pub(super) counters: Counters,
     /// Publishes that its client did not take.
     pub(super) not_taken: u64,
+    /// Why the first of its messages was given up, or not taken.
+    pub(super) given_up: Option<String>,
     pub(super) ended: bool,
 }
 
@@ -34,6 +37,7 @@ pub(super) struct InRoom {
     /// The room's place in the run.
     pub(super) room: usize,
     pub(super) name: RoomName,
+    reads: bool,
     pub(super) sends: Sends,
     /// Those without an answer, by their place among the sends.
     pub(super) open: HashMap<MessageId, u32>,
@@ -99,9 +103,11 @@ impl Life {
 impl Member {
     pub(super) fn new(seat: Seat, name: String, rooms: &[RoomName]) -> Member {
         let author = u32::try_from(seat.nth).unwrap_or(u32::MAX);
-        let in_rooms = seat.rooms.iter().map(|room| InRoom {
+        let unread = seat.writes.iter().filter(|room| !seat.reads.contains(room));
+        let in_rooms = seat.reads.iter().chain(unread).map(|room| InRoom {
             room: *room,
             name: rooms[*room].clone(),
+            reads: seat.reads.contains(room),
             sends: Sends { author, name: name.clone(), publishes: Vec::new() },
             open: HashMap::new(),
             reading: None,
@@ -114,6 +120,7 @@ impl Member {
             life: Life::default(),
             counters: Counters::default(),
             not_taken: 0,
+            given_up: None,
             ended: false,
         }
     }
@@ -130,8 +137,9 @@ impl Member {
         body: &Body,
         intended_us: u64,
     ) -> Option<(usize, u32)> {
-        let at = self.next % self.rooms.len();
+        let room = self.seat.writes[self.next % self.seat.writes.len()];
         self.next += 1;
+        let at = self.rooms.iter().position(|in_room| in_room.room == room)?;
         let in_room = &mut self.rooms[at];
         let number = u32::try_from(in_room.sends.publishes.len()).ok()?;
         let text = body.text(in_room.sends.author, number);
@@ -141,9 +149,13 @@ impl Member {
         let user = client.user().map(|user| user.as_str().to_owned()).unwrap_or_default();
         // Before: it cannot have been sent earlier.
         let sent_us = monotonic_us();
-        let Ok(id) = client.publish(&in_room.name, content) else {
-            self.not_taken += 1;
-            return None;
+        let id = match client.publish(&in_room.name, content) {
+            Ok(id) => id,
+            Err(error) => {
+                self.not_taken += 1;
+                self.given_up.get_or_insert_with(|| error.to_string());
+                return None;
+            }
         };
         in_room.sends.publishes.push(Publish {
             digest: digest(&in_room.name, &user, id.as_str(), &text),
@@ -176,6 +188,7 @@ impl Member {
         if let Some(number) = in_room.open.remove(&told.id) {
             let publish = &mut in_room.sends.publishes[number as usize];
             publish.fate = if told.may_have_been_sent { Fate::Unknown } else { Fate::Refused };
+            self.given_up.get_or_insert_with(|| told.to_string());
         }
     }
 
@@ -195,7 +208,7 @@ impl Member {
             (Some(_), Catchup::Resumed { .. }) => {}
             (none, _) => {
                 *none = Some(Reading::new(reader, witness, head));
-                return self.rooms.iter().all(|room| room.reading.is_some());
+                return self.rooms.iter().all(|room| room.reading.is_some() || !room.reads);
             }
         }
         false

@@ -18,6 +18,7 @@
 pub mod body;
 pub mod check;
 mod cli;
+pub mod draw;
 mod driver;
 mod judge;
 mod member;
@@ -28,7 +29,7 @@ mod run;
 mod tally;
 mod timeline;
 
-pub use cli::{VerifyArgs, run as run_args};
+pub use cli::{VerifyArgs, VerifyCommand, run as run_args};
 pub use report::{Report, Service, Worst};
 pub use run::{VerifyOptions, verify};
 pub use timeline::Line;

@@ -8,21 +8,24 @@ pub(super) struct Seat {
     /// Which of the servers it dials.
     pub(super) server: usize,
     /// The rooms that it reads.
-    pub(super) rooms: Vec<usize>,
+    pub(super) reads: Vec<usize>,
+    /// The rooms that it publishes to, in turn, if it does.
+    pub(super) writes: Vec<usize>,
     /// Its turn among those who publish, if it does.
     pub(super) turn: Option<usize>,
 }
 
 /// Every second client publishes, in each room and on each server as evenly as it comes out; every fourth
-/// one is in two rooms.
+/// one is in two rooms. Every fourth of those who publish does so to a room that it does not read, where
+/// there is one: it has nothing but the service's answer to go by, while others see their own message.
 pub(super) fn seats(clients: usize, servers: usize, rooms: usize) -> Vec<Seat> {
     let mut seats: Vec<Seat> = (0..clients)
         .map(|nth| {
             let (server, round) = (nth % servers, nth / servers);
             let room = round % rooms;
             let second = (rooms > 1 && nth % 4 == 3).then_some((room + 1) % rooms);
-            let rooms = std::iter::once(room).chain(second).collect();
-            Seat { nth, server, rooms, turn: None }
+            let reads: Vec<usize> = std::iter::once(room).chain(second).collect();
+            Seat { nth, server, writes: reads.clone(), reads, turn: None }
         })
         .collect();
     // Who comes to the same server and room in turn publishes and listens in turn, and on the next
@@ -30,7 +33,13 @@ pub(super) fn seats(clients: usize, servers: usize, rooms: usize) -> Vec<Seat> {
     let mut order: Vec<usize> = (0..clients).collect();
     order.sort_by_key(|nth| ((nth / servers / rooms + nth % servers) % 2, *nth));
     for (turn, nth) in order.into_iter().take(clients.div_ceil(2)).enumerate() {
-        seats[nth].turn = Some(turn);
+        let seat = &mut seats[nth];
+        seat.turn = Some(turn);
+        let beside = (1..rooms).map(|step| (seat.reads[0] + step) % rooms);
+        let unread = beside.into_iter().find(|room| !seat.reads.contains(room));
+        if let Some(room) = unread.filter(|_| turn % 4 == 1) {
+            seat.writes = vec![room];
+        }
     }
     seats
 }
@@ -48,7 +57,8 @@ mod tests {
             for room in 0..rooms {
                 for publishes in [true, false] {
                     let is_there = |seat: &&Seat| {
-                        seat.rooms.contains(&room) && seat.turn.is_some() == publishes
+                        let (there, writes) = (seat.reads.contains(&room), seat.turn.is_some());
+                        there && writes == publishes
                     };
                     let there: std::collections::BTreeSet<_> =
                         seats.iter().filter(is_there).map(|seat| seat.server).collect();
@@ -59,12 +69,17 @@ mod tests {
     }
 
     #[test]
-    fn turns_are_dense_and_some_are_in_two_rooms() {
+    fn turns_are_dense_and_some_are_in_two_rooms_or_write_where_they_do_not_read() {
         let seats = seats(40, 3, 5);
         let mut turns: Vec<_> = seats.iter().filter_map(|seat| seat.turn).collect();
         turns.sort_unstable();
         assert_eq!(turns, (0..20).collect::<Vec<_>>());
-        assert_eq!(seats.iter().filter(|seat| seat.rooms.len() == 2).count(), 10);
-        assert!(seats.iter().all(|seat| seat.rooms.len() == 1 || seat.rooms[0] != seat.rooms[1]));
+        assert_eq!(seats.iter().filter(|seat| seat.reads.len() == 2).count(), 10);
+        assert!(seats.iter().all(|seat| seat.reads.len() == 1 || seat.reads[0] != seat.reads[1]));
+        let blind = |seat: &&Seat| seat.writes.iter().all(|room| !seat.reads.contains(room));
+        let blind: Vec<_> = seats.iter().filter(blind).collect();
+        assert_eq!(blind.len(), 5);
+        assert!(blind.iter().all(|seat| seat.turn.is_some()));
+        assert!(super::seats(9, 1, 1).iter().all(|seat| seat.writes == [0]), "there is no other");
     }
 }

@@ -235,6 +235,8 @@ pub struct RoomHistory {
     pub witnesses: Vec<Witness>,
     /// The log in the end, as somebody read it who had been told nothing before; `None` if nobody could.
     pub log: Option<FinalLog>,
+    /// What the same one was told who then resumed from before the first entry, with its own witness.
+    pub resumed: Option<(Reading, Witness)>,
 }
 
 /// A room's log from its first kept entry to its last.

@@ -60,6 +60,8 @@ pub struct Service {
     pub moves: u64,
     /// Entries that came again and were dropped by a client before it told anybody.
     pub dropped: u64,
+    /// Why the first message was given up, or not taken by its client.
+    pub given_up: Option<String>,
     /// The latest that this program itself handed a message to its client. Large: believe no latency.
     pub generator_late_ms: f64,
 }
@@ -108,6 +110,7 @@ impl Service {
                 service.longest_gap_ms = ms(member.life.longest_gap_us);
                 service.longest_gap_of = Some(member.name.clone());
             }
+            service.given_up = service.given_up.or_else(|| member.given_up.clone());
             let counters = member.counters;
             service.redials += counters.welcomes.saturating_sub(1).saturating_sub(counters.moves);
             service.moves += counters.moves;
@@ -160,6 +163,7 @@ impl fmt::Display for Report {
             .row("forged", thousands(counts.forged))
             .row("refused", thousands(counts.refused))
             .row("unknown", thousands(counts.unknown))
+            .optional("the first given up", service.given_up.as_deref())
             .row("deliveries", thousands(counts.deliveries))
             .optional("skipped by a snapshot", some(counts.skipped))
             .optional("trimmed by retention", some(counts.trimmed))

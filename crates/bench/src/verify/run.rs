@@ -15,9 +15,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::body::Body;
 use super::check::{self, Findings};
 use super::driver::{Driver, Recorded, Shared, Stage};
-use super::judge;
+use super::judge::{self, Judged};
 use super::plan::{Seat, seats};
-use super::record::{FinalLog, RoomHistory};
+use super::record::RoomHistory;
 use super::report::{Report, Service};
 use super::tally::{Faults, Sample, Tally};
 use super::timeline::{Line, Timeline, wall_ms};
@@ -303,7 +303,11 @@ async fn judge_and_report(
     shared: &Arc<Shared>,
     recorded: Vec<Recorded>,
 ) -> Result<Report, BenchError> {
-    let logs = judge::read_logs(&shared.dialers, &shared.rooms, &shared.body).await;
+    let mut urls = options.urls.clone();
+    urls.sort_unstable();
+    urls.dedup();
+    let judges = dialers(&VerifyOptions { urls, ..options.clone() })?;
+    let judged = judge::read_logs(&judges, &shared.rooms, &shared.body).await;
     let service = Service::of(&recorded, &options.urls);
     let mut findings = Findings::default();
     for member in recorded.iter().flat_map(|recorded| &recorded.members) {
@@ -315,7 +319,7 @@ async fn judge_and_report(
         // Each was noted as a fault.
         findings.counts.out_of_order += member.counters.violations;
     }
-    let histories = histories(shared, recorded, logs);
+    let histories = histories(shared, recorded, judged);
     let checked =
         tokio::task::spawn_blocking(move || histories.iter().map(check::check).collect::<Vec<_>>());
     for found in checked.await.map_err(|error| BenchError::Io(error.to_string()))? {
@@ -344,12 +348,14 @@ async fn judge_and_report(
 fn histories(
     shared: &Shared,
     recorded: Vec<Recorded>,
-    logs: Vec<Result<FinalLog, String>>,
+    judged: Vec<Result<Judged, String>>,
 ) -> Vec<RoomHistory> {
-    let rooms = shared.rooms.iter().zip(logs).map(|(room, log)| RoomHistory {
-        room: room.to_string(),
-        log: log.map_err(|why| shared.faults.note(format!("{room} cannot be judged: {why}"))).ok(),
-        ..RoomHistory::default()
+    let rooms = shared.rooms.iter().zip(judged).map(|(room, judged)| {
+        let judged = judged.map_err(|why| {
+            shared.faults.note(format!("{room} cannot be judged: {why}"));
+        });
+        let (log, resumed) = judged.map(|judged| (judged.log, judged.resumed)).ok().unzip();
+        RoomHistory { room: room.to_string(), log, resumed, ..RoomHistory::default() }
     });
     let mut rooms: Vec<RoomHistory> = rooms.collect();
     for recorded in recorded {

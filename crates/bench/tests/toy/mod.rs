@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use model::{
-    Catchup, ClientSays, Encode, Encoding, Limits, LogId, Mark, MessageContent, Page, Publish,
-    Rights, RoomName, Says, ServerFrame, SessionId, Snapshot, SnapshotReason, Subscribe,
-    Subscription, User, UserId, Welcome,
+    Catchup, ClientSays, Encode, Encoding, FoldedPost, HistoryAnchor, HistoryAsk, Limits, LogId,
+    Mark, MessageContent, Page, Publish, Refusal, RefusalCode, Rights, RoomName, Says, ServerFrame,
+    SessionId, Snapshot, SnapshotReason, Subscribe, Subscription, User, UserId, Welcome,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -31,6 +31,12 @@ pub(crate) enum Fault {
     Repeats(usize),
     /// This publish is stored again under the next number.
     StoresTwice(usize),
+    /// This publish is acknowledged at another number than where it stands.
+    Misnumbers(usize),
+    /// This publish is refused for good, and stored.
+    RefusesAndStores(usize),
+    /// This publish is stored as somebody else's.
+    Ascribes(usize),
 }
 
 type Outbox = mpsc::UnboundedSender<Option<Vec<u8>>>;
@@ -116,6 +122,7 @@ impl Session {
             }
             ClientSays::Subscribe(wish) => self.subscribe(r#ref, &wish),
             ClientSays::Publish(publish) => self.publish(r#ref, &publish),
+            ClientSays::History { room, ask } => self.history(r#ref, room, &ask),
             ClientSays::Heartbeat => {}
             other => panic!("the bench has no reason to say {other:?}"),
         }
@@ -180,9 +187,19 @@ impl Session {
         if fault == Fault::Forgets(nth) {
             return self.published(r#ref, publish, seq, false);
         }
+        if fault == Fault::RefusesAndStores(nth) {
+            self.say(r#ref, Says::Refused(Refusal::new(RefusalCode::Forbidden)));
+        }
+        if fault == Fault::Misnumbers(nth) {
+            self.published(r#ref, publish, seq + 1, false);
+        }
         let mut content = publish.content.clone();
         if fault == Fault::Rewords(nth) {
             content = codec::content(&MessageContent::post("something else")).expect("a post");
+        }
+        let mut author = user.clone();
+        if fault == Fault::Ascribes(nth) {
+            author.id = UserId::new("mallory").expect("letters");
         }
         let copies = if fault == Fault::StoresTwice(nth) { 2 } else { 1 };
         for seq in seq..seq + copies {
@@ -194,7 +211,7 @@ impl Session {
                 seq,
                 &id,
                 1,
-                &user,
+                &author,
                 &content,
             );
             for reader in &room.readers {
@@ -207,11 +224,35 @@ impl Session {
         }
         room.by_id.insert(key, seq);
         match fault {
+            Fault::Misnumbers(faulty) | Fault::RefusesAndStores(faulty) if faulty == nth => {}
             Fault::BreaksAt(every) if nth.is_multiple_of(every) => {
                 let _ = self.outbox.send(None);
             }
             _ => self.published(r#ref, publish, seq, false),
         }
+    }
+
+    /// Only upwards, as far as a page goes.
+    fn history(&self, r#ref: u32, room: RoomName, ask: &HistoryAsk) {
+        let HistoryAnchor::After(after) = ask.anchor else {
+            panic!("the bench has no reason to ask for {ask:?}");
+        };
+        let mut state = self.state.lock().expect("no panic");
+        let entries = &state.rooms.entry(room.clone()).or_default().entries;
+        let posts = entries.iter().skip(after as usize).take(ask.limit as usize);
+        let posts = posts.map(|payload| FoldedPost {
+            payload: payload.clone(),
+            edit: None,
+            reactions: Vec::new(),
+        });
+        let page = Page {
+            posts: posts.collect(),
+            first: u64::from(!entries.is_empty()),
+            more: entries.len() as u64 > after + u64::from(ask.limit),
+            as_of: entries.len() as u64,
+            mine: Vec::new(),
+        };
+        self.say(r#ref, Says::History { room, log: log(), page: Box::new(page) });
     }
 
     fn published(&self, r#ref: u32, publish: &Publish, seq: u64, duplicate: bool) {

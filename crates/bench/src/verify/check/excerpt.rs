@@ -42,10 +42,10 @@ impl<'h> Writer<'h> {
     }
 
     /// What a reader was told, around the last time that it was told `seq` (or came past it).
-    pub(super) fn reading(&self, reading: &Reading, seq: Seq) -> Excerpt {
+    pub(super) fn reading(&self, reading: &Reading, witness: &Witness, seq: Seq) -> Excerpt {
         let mut recent = std::collections::VecDeque::with_capacity(2 * AROUND + 2);
         let (mut kept, mut wanted) = (Vec::new(), 0);
-        for telling in self.tellings(reading) {
+        for telling in Telling::entries(reading, witness) {
             recent.push_back(telling);
             if recent.len() > 2 * AROUND + 1 {
                 recent.pop_front();
@@ -66,11 +66,6 @@ impl<'h> Writer<'h> {
             Telling::Truncated(first) => format!("truncated below {first}"),
         });
         Excerpt { whose: format!("{} was told", reading.name), lines: lines.collect() }
-    }
-
-    fn tellings(&self, reading: &'h Reading) -> impl Iterator<Item = Telling> + use<'h> {
-        let witness = self.history.witnesses.get(reading.witness);
-        witness.into_iter().flat_map(|witness| Telling::entries(reading, witness))
     }
 
     /// The log around a number.

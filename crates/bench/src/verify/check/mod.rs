@@ -46,7 +46,16 @@ pub fn check(history: &RoomHistory) -> Findings {
     checker.check_real_time();
     let owed = checker.owed();
     for reading in &history.readings {
-        checker.check_reading(reading, owed);
+        if let Some(witness) = history.witnesses.get(reading.witness) {
+            checker.check_reading(reading, witness, owed);
+        }
+    }
+    if let Some((reading, witness)) = &history.resumed {
+        let Counts { deliveries, skipped, .. } = checker.findings.counts;
+        checker.check_reading(reading, witness, owed);
+        // These are of no client of the run.
+        (checker.findings.counts.deliveries, checker.findings.counts.skipped) =
+            (deliveries, skipped);
     }
     checker.findings
 }
@@ -68,9 +77,12 @@ struct Checker<'h> {
 #[derive(Clone, Copy)]
 enum Whose<'h> {
     Sends(&'h Sends, usize),
-    Reading(&'h Reading),
+    Reading(Told<'h>),
     Log,
 }
+
+/// A reader's history, and the witness that completes it.
+type Told<'h> = (&'h Reading, &'h Witness);
 
 impl<'h> Checker<'h> {
     fn new(history: &'h RoomHistory) -> Checker<'h> {
@@ -248,10 +260,7 @@ impl<'h> Checker<'h> {
     }
 
     /// One reader: in order, without a hole, to the end; and the same as everybody's.
-    fn check_reading(&mut self, reading: &'h Reading, owed: Seq) {
-        let Some(witness) = self.history.witnesses.get(reading.witness) else {
-            return;
-        };
+    fn check_reading(&mut self, reading: &'h Reading, witness: &'h Witness, owed: Seq) {
         let mut order = Order::new("", reading.after);
         for telling in Telling::entries(reading, witness) {
             match telling {
@@ -263,15 +272,15 @@ impl<'h> Checker<'h> {
                 }
                 Telling::Entry(seq, entry) => {
                     self.findings.counts.deliveries += 1;
-                    self.check_arrival(reading, &mut order, seq);
-                    self.compare(reading, seq, entry);
+                    self.check_arrival((reading, witness), &mut order, seq);
+                    self.compare((reading, witness), seq, entry);
                 }
             }
         }
-        self.check_end(reading, order, owed);
+        self.check_end((reading, witness), order, owed);
     }
 
-    fn check_arrival(&mut self, reading: &'h Reading, order: &mut Order, seq: Seq) {
+    fn check_arrival(&mut self, told: Told<'h>, order: &mut Order, seq: Seq) {
         let due = order.due();
         let (breach, what) = match order.arrive(seq, None) {
             Arrival::Next => return,
@@ -279,12 +288,12 @@ impl<'h> Checker<'h> {
             Arrival::Late => (Breach::OutOfOrder, format!("was told {seq} when {due} was due")),
             Arrival::Again => (Breach::Twice, format!("was told {seq} again when {due} was due")),
         };
-        let what = format!("{} {what}", reading.name);
-        self.breach(breach, seq, what, &[Whose::Reading(reading), Whose::Log]);
+        let what = format!("{} {what}", told.0.name);
+        self.breach(breach, seq, what, &[Whose::Reading(told), Whose::Log]);
     }
 
     /// What a reader was told is what the log has, or would have if it had not been trimmed.
-    fn compare(&mut self, reading: &'h Reading, seq: Seq, entry: Entry) {
+    fn compare(&mut self, told: Told<'h>, seq: Seq, entry: Entry) {
         let stands = self.log.get(seq);
         if stands == Some(entry) {
             return;
@@ -302,14 +311,14 @@ impl<'h> Checker<'h> {
                 true => return,
             }
         };
-        let what = format!("{} was told {} at {seq}, and {why}", reading.name, self.name(entry));
-        self.breach(breach, seq, what, &[Whose::Reading(reading), Whose::Log]);
+        let what = format!("{} was told {} at {seq}, and {why}", told.0.name, self.name(entry));
+        self.breach(breach, seq, what, &[Whose::Reading(told), Whose::Log]);
     }
 
-    fn check_end(&mut self, reading: &'h Reading, mut order: Order, owed: Seq) {
+    fn check_end(&mut self, told: Told<'h>, mut order: Order, owed: Seq) {
         let due = order.due();
         self.findings.counts.lost += order.leave(due - 1).count;
-        let whose = [Whose::Reading(reading), Whose::Log];
+        let (reading, whose) = (told.0, [Whose::Reading(told), Whose::Log]);
         if reading.unkept > 0 {
             let what = format!("{}: {} entries were not kept", reading.name, reading.unkept);
             self.breach(Breach::Unkept, due, what, &whose);
@@ -339,7 +348,7 @@ impl<'h> Checker<'h> {
         let writer = Writer::new(self.history);
         let histories = whose.iter().map(|whose| match *whose {
             Whose::Sends(sends, number) => writer.sends(sends, number),
-            Whose::Reading(reading) => writer.reading(reading, seq),
+            Whose::Reading((reading, witness)) => writer.reading(reading, witness, seq),
             Whose::Log => writer.log(&self.log, seq),
         });
         let histories = histories.collect();

@@ -33,6 +33,7 @@ impl Plain {
             readings: readings.collect(),
             witnesses,
             log: Some(FinalLog { first: 1, entries: self.log.clone() }),
+            resumed: None,
         }
     }
 
@@ -447,6 +448,30 @@ fn without_the_log_in_the_end_readers_are_compared_with_each_other() {
     let mut history = plain.recorded();
     history.log = None;
     assert_eq!(check(&history).counts.misplaced, 1);
+}
+
+#[test]
+fn who_resumes_from_before_the_first_entry_must_be_told_what_the_history_says() {
+    let plain = some(8, 20);
+    let mut history = plain.recorded();
+    let before = check(&history).counts;
+    let resume = |log: &[(Seq, Entry)]| {
+        let (mut reading, mut witness) =
+            (Reading::new("back".to_owned(), 0, 0), Witness::default());
+        log.iter().for_each(|(seq, entry)| reading.receive(&mut witness, *seq, *entry));
+        Some((reading, witness))
+    };
+    history.resumed = resume(&plain.log);
+    assert_eq!(check(&history).counts, before, "it is no client of the run");
+    history.resumed = resume(&plain.log[..15]);
+    assert_eq!(check(&history).counts.behind, 1);
+    let mut log = plain.log.clone();
+    log[7].1 = log[8].1;
+    history.resumed = resume(&log);
+    let findings = check(&history);
+    assert_eq!(findings.counts.misplaced, 1);
+    let first = findings.first.expect("a disagreement").to_string();
+    assert!(first.contains("back was told:\n    4 author-"), "{first}");
 }
 
 #[test]
