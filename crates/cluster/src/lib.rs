@@ -13,6 +13,7 @@
 //! Look elsewhere for: the claims themselves (`journal`), the tasks that carry out a slot's steps
 //! (`room-server`), and etcd (`registry`).
 
+pub mod gateway;
 mod hash;
 mod placement;
 mod registry;

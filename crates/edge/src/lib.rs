@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod convert;
 mod directory;
+mod drain;
 mod edge;
 mod frames;
 mod front;
@@ -22,7 +23,7 @@ mod lane;
 mod shard;
 
 pub use clock::Clock;
-pub use config::{Config, Owners};
+pub use config::{CONNECTS_PER_SECOND, Config, Owners};
 pub use edge::{Edge, Listeners, Readiness};
 pub use frames::EdgeFrames;
 pub use identity::{Credentials, Door, Secret, Unverified, Verified};

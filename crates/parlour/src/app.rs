@@ -152,6 +152,7 @@ impl App {
                 "local".to_owned(),
                 &identity::cluster_key(&settings.data)?,
             ),
+            connects_per_second: edge::CONNECTS_PER_SECOND,
         };
         let health = Arc::clone(&journal);
         let readiness = Arc::new(move || {

@@ -1,6 +1,7 @@
 //! The doors of an edge: HTTP with WebSockets, and gRPC. Both end in the shards.
 
 pub(crate) mod admission;
+pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod pipe;
