@@ -14,6 +14,7 @@
 //! Look elsewhere for: the claims themselves (`journal`), the tasks that carry out a slot's steps
 //! (`room-server`), and etcd (`registry`).
 
+pub mod gateway;
 mod hash;
 mod placement;
 mod registry;

@@ -24,7 +24,14 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Lets people in.
     pub door: Door,
+    /// Clients that the gateway sends on in a second; more are told when to ask again. See
+    /// [`CONNECTS_PER_SECOND`].
+    pub connects_per_second: u32,
 }
+
+/// What one gateway lets in by default: what the handshakes of a herd may cost the edges behind it while
+/// they serve others. Ten thousand are back after twenty seconds.
+pub const CONNECTS_PER_SECOND: u32 = 500;
 
 impl Config {
     /// What is wrong with it, each fault as a sentence.
@@ -37,6 +44,9 @@ impl Config {
         }
         if self.lanes == 0 || self.lanes > LANES_MAX {
             faults.push(format!("lanes ({}) must be between 1 and {LANES_MAX}", self.lanes));
+        }
+        if self.connects_per_second == 0 {
+            faults.push("connects_per_second must be above 0".to_owned());
         }
         faults
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use cluster::{Load, Registry, gateway};
 use link::LaneConfig;
 use model::{End, EndCode, Limits, Seed};
 use tokio::net::TcpListener;
@@ -14,14 +15,16 @@ use tonic::service::Routes;
 use crate::clock::Clock;
 use crate::config::{Config, Owners};
 use crate::directory::Directory;
+use crate::drain::{Schedule, Step, WAVE_MS};
 use crate::front::admission::{Admission, Place};
 use crate::front::connections;
+use crate::front::gateway::Gateway;
 use crate::front::grpc::ChatService;
 use crate::front::http;
 use crate::front::upgrade::Origins;
 use crate::identity::Door;
 use crate::lane::{LaneContext, Lanes};
-use crate::shard::{self, Drain, ShardContext, Shards};
+use crate::shard::{self, Drain, ShardContext, Shards, Wave};
 
 /// How often a drain looks whether everybody has left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -35,6 +38,9 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) shards: Shards,
     pub(crate) lanes: Lanes,
+    pub(crate) node: NodeId,
+    pub(crate) registry: Arc<dyn Registry>,
+    pub(crate) gateway: Gateway,
     admission: Arc<Admission>,
     draining: AtomicBool,
     readiness: Readiness,
@@ -46,14 +52,26 @@ pub type Readiness = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 impl Shared {
     /// A place for a session, or how it is told to come back.
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Arc<Place>, End> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return Err(End::new(EndCode::Restarting));
         }
         self.admission.admit(address).map(Arc::new)
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let count = |sessions: usize| u32::try_from(sessions).unwrap_or(u32::MAX);
+        Load {
+            sessions: count(self.admission.sessions()),
+            sessions_max: count(self.limits.sessions_max),
+        }
+    }
+
     pub(crate) fn not_ready(&self) -> Option<String> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return Some("the server is leaving".to_owned());
         }
         (self.readiness)()
@@ -114,6 +132,8 @@ impl Edge {
         let (shards, shard_inboxes) = Shards::new(config.shard_count());
         let (lanes, lane_inboxes) = Lanes::new(config.lanes);
         let limits = Arc::clone(&config.limits);
+        let grpc_port = listeners.grpc.local_addr()?.port();
+        let gateway_seed = Seed::new(seed.next_u64());
         let shared = Arc::new(Shared {
             clock,
             limits: Arc::clone(&limits),
@@ -122,6 +142,9 @@ impl Edge {
             directory: Directory::default(),
             shards: shards.clone(),
             lanes,
+            node: config.node.clone(),
+            registry: Arc::clone(&owners.registry),
+            gateway: Gateway::new(config.connects_per_second, grpc_port, gateway_seed),
             admission: Admission::new(limits.sessions_max, limits.sessions_per_address_max),
             draining: AtomicBool::new(false),
             readiness,
@@ -154,19 +177,52 @@ impl Edge {
         self.shared.admission.sessions()
     }
 
-    /// Lets nobody in any more, tells every session the end, and waits until they have left, at most
-    /// `within`. Answers how many had to be left behind.
+    /// How busy it is, for what its node announces.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.shared.load()
+    }
+
+    /// Lets nobody in any more, and waits until all sessions have left, at most `within`: they are asked
+    /// to go elsewhere, as fast as the other edges say that they take them. Who is left when the time
+    /// is nearly over, and everybody if there is no other edge, is told the end. Answers how many had
+    /// to be left behind.
+    ///
+    /// The node should have announced before that it drains, so that other gateways do not offer it.
     pub async fn drain(&self, end: End, spread_ms: u64, within: Duration) -> usize {
         self.shared.draining.store(true, Ordering::Release);
         let deadline = tokio::time::Instant::now() + within;
-        let drain = Drain::End { end, spread_ms };
-        if tokio::time::timeout_at(deadline, self.shared.shards.drain(&drain)).await.is_ok() {
-            while self.sessions() > 0 && tokio::time::Instant::now() < deadline {
-                tokio::time::sleep(DRAIN_POLL).await;
-            }
-        }
+        // Whoever does not take its messages is not waited for.
+        let _ = tokio::time::timeout_at(deadline, self.empty(end, spread_ms, within)).await;
         self.stop.send_replace(true);
         self.sessions()
+    }
+
+    async fn empty(&self, end: End, spread_ms: u64, within: Duration) {
+        let Shared { clock, shards, registry, node, .. } = &*self.shared;
+        let within_ms = within.as_millis() as u64;
+        let mut schedule = Schedule::new(clock.now(), within_ms, self.sessions());
+        let mut next_wave = tokio::time::Instant::now();
+        while self.sessions() > 0 {
+            if tokio::time::Instant::now() >= next_wave {
+                next_wave += Duration::from_millis(WAVE_MS);
+                let view = registry.view();
+                match schedule.step(clock.now(), gateway::elsewhere(&view, node)) {
+                    Step::Move { sessions, within_ms } => {
+                        let wave = Arc::new(Wave::new(sessions, within_ms, view));
+                        shards.drain(&Drain::Move(wave)).await;
+                    }
+                    Step::Pause => {}
+                    Step::End => break,
+                }
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        // Also for those that were on their way in when the last one left.
+        shards.drain(&Drain::End { end, spread_ms }).await;
+        while self.sessions() > 0 {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
     }
 
     /// How many shards run.

@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod convert;
 mod directory;
+mod drain;
 mod edge;
 mod frames;
 mod front;
@@ -23,8 +24,8 @@ mod shard;
 
 pub use clock::Clock;
 pub use config::{
-    Config, LINK_CONNECT_WITHIN, LINK_CONNECTION_WINDOW_BYTES, LINK_STREAM_WINDOW_BYTES, Owners,
-    link_settings,
+    CONNECTS_PER_SECOND, Config, LINK_CONNECT_WITHIN, LINK_CONNECTION_WINDOW_BYTES,
+    LINK_STREAM_WINDOW_BYTES, Owners, link_settings,
 };
 pub use edge::{Edge, Listeners, Readiness};
 pub use frames::EdgeFrames;

@@ -25,7 +25,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use super::connections::{self, WAITING_MAX, WAITING_PER_ADDRESS_MAX};
 use super::threshold::{Bounds, Seat, Threshold};
-use super::upgrade;
+use super::{gateway, upgrade};
 use crate::edge::Shared;
 
 /// Time for a request's headers: a slow phone needs one, a slow loris gets no more.
@@ -43,6 +43,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/", get(front_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/v1/connect", get(gateway::connect))
         .route("/v1/ws", get(upgrade::open))
         .layer(
             ServiceBuilder::new()
@@ -58,6 +59,7 @@ async fn front_page() -> &'static str {
     "Parlour is running.\n\n\
      WebSocket: /v1/ws, subprotocol parlour.v1.json or parlour.v1.proto. First frame:\n\
      {\"ref\":1,\"hello\":{\"name\":\"Ann\",\"subscribe\":[{\"room\":\"lobby\"}]}}\n\n\
+     Where there is room: /v1/connect\n\
      Health: /healthz, /readyz\n"
 }
 

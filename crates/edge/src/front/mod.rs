@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod connections;
+pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod pipe;

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use model::{AskBody, End, EndCode, Now, Seed};
+use cluster::Transport;
+use cluster::gateway::{self, Wish};
+use model::{AskBody, End, EndCode, MoveTo, Now, Seed};
 use session::log::{Logs, News, Request, SessionKey};
 use session::server::{self, Action, AskNo, Session};
 use tokio::time::Instant;
@@ -13,7 +15,7 @@ use super::conn::{Conn, Input};
 use super::ready::{Bell, ReadyList};
 use super::run::ShardContext;
 use super::timers::Timers;
-use super::{Drain, Newcomer, Route, SHARD_SESSIONS_MAX, ToShard};
+use super::{Drain, Newcomer, Route, SHARD_SESSIONS_MAX, Socket, ToShard, Wave};
 use crate::edge::Shared;
 use crate::frames::EdgeFrames;
 use crate::lane::{self, ToLane};
@@ -91,7 +93,8 @@ impl Core {
                 }
             }),
             ToShard::Replaced(key, session, generation) => self.with(key, |conn, logs| {
-                if conn.known == Some((session, generation)) {
+                // Who was asked to move may stay until its new connection has every room.
+                if conn.known == Some((session, generation)) && !conn.session.is_moving() {
                     conn.session.handle_drain(
                         now,
                         server::Drain::End(End::new(EndCode::Replaced)),
@@ -163,12 +166,43 @@ impl Core {
     }
 
     fn drain_one(&mut self, index: u32, drain: &Drain) {
-        let Drain::End { end, spread_ms } = drain;
-        let (now, later) = (self.now, self.seed.below(*spread_ms));
-        let mut end = end.clone();
-        end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
+        match drain {
+            Drain::End { end, spread_ms } => {
+                let (now, later) = (self.now, self.seed.below(*spread_ms));
+                let mut end = end.clone();
+                end.retry_after_ms = end.retry_after_ms.map(|ms| ms + later);
+                self.with(SessionKey(index), |conn, logs| {
+                    conn.session.handle_drain(now, server::Drain::End(end), logs);
+                });
+            }
+            Drain::Move(wave) => self.move_one(index, wave),
+        }
+    }
+
+    /// Asks one session to go elsewhere, if it is among those whose turn it is.
+    fn move_one(&mut self, index: u32, wave: &Wave) {
+        let Some(Some(conn)) = self.conns.get(index as usize) else {
+            return;
+        };
+        if conn.farewell.is_some() || conn.session.is_moving() || !wave.take() {
+            return;
+        }
+        let transport = match conn.socket {
+            Socket::Tcp(_) => Transport::WebSocket,
+            Socket::Pipe(_) => Transport::Grpc,
+        };
+        let wish = Wish { transport: Some(transport), exclude: Some(&self.shared.node) };
+        let places = gateway::offers(wave.view.nodes.values(), &wish, &mut self.seed);
+        let url = places.first().map(|front| front.url.clone());
+        let user = conn.session.user().map(|user| &user.id);
+        let resume_token = user.zip(conn.known.as_ref()).map(|(user, (session, generation))| {
+            self.shared.door.resume_token(session, user, *generation, self.now)
+        });
+        let resume_token = resume_token.unwrap_or_default();
+        let to = MoveTo { url, resume_token, within_ms: wave.within_ms };
+        let now = self.now;
         self.with(SessionKey(index), |conn, logs| {
-            conn.session.handle_drain(now, server::Drain::End(end), logs);
+            conn.session.handle_drain(now, server::Drain::Move(to), logs);
         });
     }
 

@@ -79,6 +79,31 @@ pub(crate) enum Drain {
         /// Milliseconds over which the herd is spread.
         spread_ms: u64,
     },
+    /// Some of those that were not asked yet are asked to go elsewhere.
+    Move(Arc<Wave>),
+}
+
+/// Sessions that move together, whichever shard they are in.
+#[derive(Debug)]
+pub(crate) struct Wave {
+    /// How many of them are still to be asked.
+    left: AtomicUsize,
+    /// How long they may take.
+    pub(crate) within_ms: u64,
+    /// The cluster, to find them a place.
+    pub(crate) view: Arc<cluster::View>,
+}
+
+impl Wave {
+    pub(crate) fn new(sessions: usize, within_ms: u64, view: Arc<cluster::View>) -> Wave {
+        Wave { left: AtomicUsize::new(sessions), within_ms, view }
+    }
+
+    /// Takes one session's part; answers whether there was one left.
+    fn take(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok()
+    }
 }
 
 /// The way to all shards.

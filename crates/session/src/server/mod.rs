@@ -220,6 +220,13 @@ impl Session {
         self.phase == Phase::Open
     }
 
+    /// Whether it was asked to go elsewhere, and its time is not over: a newer connection of the same
+    /// session is then the one that it was asked for.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.phase == Phase::Open && self.timers.phase_ms != u64::MAX
+    }
+
     /// Whether it is over: nothing is sent, nothing is taken.
     #[must_use]
     pub fn is_closed(&self) -> bool {
