@@ -138,6 +138,7 @@ impl App {
             Arc::clone(&registry) as Arc<dyn cluster::Registry>,
             Clock::system(),
             seed.next_u64(),
+            None,
         );
         let channel = link::in_process(room_server.link_service());
         let owners = Owners { registry, dial: Arc::new(move |_: &NodeId| channel.clone()) };
