@@ -1,7 +1,8 @@
 //! Who owns which slot: the hash from rooms to slots, placement, the view, and the slot machine.
 //!
 //! Ownership stands apart from what it is ownership of: nothing here knows a room's contents, a
-//! journal or a socket. The machine [`Slot`] is the very type that tests and model checkers run; the
+//! journal or a socket. The machine [`Slot`] is the very type that tests and model checkers run, the
+//! machine [`Steward`] says which slots a node should take over or give away; the
 //! [`Registry`] port is what etcd and the in-process registry implement.
 //!
 //! # Invariants
@@ -17,10 +18,12 @@ mod hash;
 mod placement;
 mod registry;
 pub mod slot;
+pub mod steward;
 mod view;
 
 pub use hash::{SLOT_HASH, SLOTS_DEFAULT, SLOTS_MAX, slot_of};
 pub use placement::{Candidate, LOAD_SLACK_PERCENT, place, rank};
 pub use registry::{Registry, RegistryError, RegistryFuture, Swap};
 pub use slot::{DropReason, Order, Reply, Slot, Step};
+pub use steward::{Outcome, Sign, Steward, StewardSettings};
 pub use view::{Front, Load, Node, Role, SlotRecord, Transport, View};

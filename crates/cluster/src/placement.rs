@@ -43,10 +43,17 @@ pub fn place(slot: SlotNo, slots: u32, candidates: &[Candidate]) -> Option<&Node
     let weights: u64 = candidates.iter().map(|candidate| u64::from(candidate.weight)).sum();
     let ranked = rank(slot, candidates);
     let below_cap = |candidate: &&&Candidate| {
-        let share = u64::from(slots) * u64::from(candidate.weight) * (100 + LOAD_SLACK_PERCENT);
-        u64::from(candidate.slots_owned) < share.div_ceil(100 * weights.max(1))
+        u64::from(candidate.slots_owned) < cap(slots, candidate.weight, weights)
     };
     ranked.iter().find(below_cap).or(ranked.first()).map(|candidate| &candidate.id)
+}
+
+/// Most slots that a node of this weight should own, among nodes of this weight altogether: its fair
+/// share and [`LOAD_SLACK_PERCENT`].
+#[must_use]
+pub(crate) fn cap(slots: u32, weight: u32, weights: u64) -> u64 {
+    let share = u64::from(slots) * u64::from(weight) * (100 + LOAD_SLACK_PERCENT);
+    share.div_ceil(100 * weights.max(1))
 }
 
 /// Weighted rendezvous: `-weight / ln(u)`, `u` uniform in (0, 1) by the hash of slot and node. Raising

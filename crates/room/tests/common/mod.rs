@@ -14,7 +14,7 @@ use model::{
     Generation, Limits, LogId, MessageId, Now, Position, Publish, Refusal, RefusalCode, Right,
     Rights, RoomBatch, RoomName, Seed, Seq, SessionId, Subscription, User, UserId, Who,
 };
-use room::{AskId, Opening, Output, Peer, Read, Room, Ticket};
+use room::{AskId, Hints, Opening, Output, Peer, Read, Room, Ticket};
 pub use store::Store;
 
 /// Writes what can be read by eye: `5/3 ann: hello`.
@@ -119,6 +119,8 @@ pub struct Owner {
     pub batch: Option<RoomBatch>,
     pub damaged: Option<String>,
     pub asks: u64,
+    /// It is being handed over: nothing new is appended.
+    pub frozen: bool,
 }
 
 pub const ALICE: Peer = Peer(1);
@@ -138,19 +140,47 @@ impl Owner {
         collecting: bool,
     ) -> Owner {
         let fence = store.claim();
-        let head = store.head().map_or(0, |head| head.head);
-        let opening = Opening {
-            room: room_name(),
-            head: store.head(),
-            log_if_born: LogId::new(&format!("log{fence}")).expect("valid"),
-            fence,
-            recent: store.tail(head.saturating_sub(recent as u64)),
-            seed: Seed::new(fence),
-            collecting,
-            hints: None,
+        Owner::open_with(store, limits, recent, now, Opening { collecting, ..opening(fence) })
+    }
+
+    /// Claims, and opens with the hints if they count: whether they did.
+    pub fn take(
+        store: &mut Store,
+        limits: &Limits,
+        now: Now,
+        named: Fence,
+        hints: Hints,
+    ) -> (Owner, bool) {
+        let (old, fence) = (store.fence, store.claim());
+        let counts = old == named;
+        let hints = counts.then_some(hints);
+        let opening = Opening { hints, collecting: !counts, ..opening(fence) };
+        let owner = if counts {
+            // Nothing is read from the journal.
+            Owner::new(Room::new(now, Arc::new(limits.clone()), opening), now, fence)
+        } else {
+            Owner::open_with(store, limits, 3, now, opening)
         };
+        (owner, counts)
+    }
+
+    fn open_with(
+        store: &Store,
+        limits: &Limits,
+        recent: usize,
+        now: Now,
+        opening: Opening,
+    ) -> Owner {
+        let head = store.head();
+        let above = head.as_ref().map_or(0, |head| head.head).saturating_sub(recent as u64);
+        let fence = opening.fence;
+        let opening = Opening { head, recent: store.tail(above), ..opening };
+        Owner::new(Room::new(now, Arc::new(limits.clone()), opening), now, fence)
+    }
+
+    fn new(room: Room, now: Now, fence: Fence) -> Owner {
         Owner {
-            room: Room::new(now, Arc::new(limits.clone()), opening),
+            room,
             now,
             fence,
             answers: BTreeMap::new(),
@@ -161,12 +191,13 @@ impl Owner {
             batch: None,
             damaged: None,
             asks: 0,
+            frozen: false,
         }
     }
 
     /// Takes everything that the machine has to give.
     pub fn poll(&mut self) {
-        if self.batch.is_none() && self.reclaim.is_none() {
+        if self.batch.is_none() && self.reclaim.is_none() && !self.frozen {
             self.batch = self.room.poll_append(self.now, &Plain);
         }
         while let Some(output) = self.room.poll_output() {
@@ -245,6 +276,16 @@ impl Owner {
         self.poll();
     }
 
+    /// Flushes, and says what the next owner is told.
+    pub fn freeze(&mut self, store: &mut Store) -> Hints {
+        self.room.handle_freeze(self.now);
+        self.poll();
+        self.settle(store);
+        assert!(self.room.is_flushed());
+        self.frozen = true;
+        self.room.export(self.now, 1_000).expect("flushed")
+    }
+
     /// Lets everything happen that is under way.
     pub fn settle(&mut self, store: &mut Store) {
         for _ in 0..100_000 {
@@ -320,6 +361,19 @@ impl Owner {
 
     pub fn take_fed(&mut self, peer: Peer) -> Vec<Fed> {
         self.fed.remove(&peer).unwrap_or_default()
+    }
+}
+
+fn opening(fence: Fence) -> Opening {
+    Opening {
+        room: room_name(),
+        head: None,
+        log_if_born: LogId::new(&format!("log{fence}")).expect("valid"),
+        fence,
+        recent: Vec::new(),
+        seed: Seed::new(fence),
+        collecting: false,
+        hints: None,
     }
 }
 
