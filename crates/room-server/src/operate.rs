@@ -31,7 +31,7 @@ pub(crate) async fn give(slots: &Slots, slot: SlotNo, to: NodeId) -> Result<Epoc
 pub(crate) async fn give_all(slots: &Arc<Slots>) -> usize {
     slots.shared.leave();
     let (reply, left) = oneshot::channel();
-    if slots.steward_later(ToSteward::Drain { reply }).await
+    if slots.shared.tell_steward_later(ToSteward::Drain { reply }).await
         && let Ok(left) = left.await
     {
         return left;

@@ -7,7 +7,7 @@ use cluster::Registry;
 use journal::Journal;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use wire::link::link_server::LinkServer;
 use wire::link::peer_server::PeerServer;
 
@@ -17,7 +17,6 @@ use crate::counters::Counts;
 use crate::peers::{Dial, PeerOwner, PeerService};
 use crate::service::{LinkOwner, LinkService};
 use crate::slots::{Shared, Slots, ToSlot};
-use crate::steward::STEWARD_WORDS_MAX;
 use crate::{operate, retention, steward, verify};
 
 /// Bytes of one message of the link: a batch of the largest frames and their envelope.
@@ -52,9 +51,9 @@ impl RoomServer {
         seed: u64,
         dial: Option<Dial>,
     ) -> RoomServer {
-        let shared = Arc::new(Shared::new(config, journal, registry, clock, seed, dial));
-        let (to_steward, words) = mpsc::channel(STEWARD_WORDS_MAX);
-        let slots = Arc::new(Slots::new(shared, to_steward));
+        let (to_steward, words) = mpsc::channel(steward::words_max(config.slots));
+        let shared = Shared::new(config, journal, registry, clock, seed, dial, to_steward);
+        let slots = Arc::new(Slots::new(Arc::new(shared)));
         let background = [
             tokio::spawn(steward::run(Arc::downgrade(&slots), words)),
             tokio::spawn(verify::run(Arc::downgrade(&slots))),
@@ -93,8 +92,13 @@ impl RoomServer {
     /// served; what nobody takes takes nothing new in, appends and answers what it has, and writes its
     /// marks. Whether that was done when the deadline came.
     pub async fn drain(&self, deadline: Duration) -> bool {
+        // Some slot may be impossible to give: then there is time left to finish it here.
+        let giving = operate::give_all(&self.slots);
+        let started = Instant::now();
+        if timeout(deadline * 3 / 4, giving).await.is_err() {
+            tracing::warn!("some slots could not be given away; they end here");
+        }
         let all = async {
-            operate::give_all(&self.slots).await;
             let mut slots = Vec::new();
             for (_, inbox) in self.slots.started() {
                 let (done, drained) = oneshot::channel();
@@ -107,7 +111,7 @@ impl RoomServer {
                 let _ = drained.await;
             }
         };
-        timeout(deadline, all).await.is_ok()
+        timeout(deadline.saturating_sub(started.elapsed()), all).await.is_ok()
     }
 }
 

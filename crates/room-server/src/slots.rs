@@ -104,6 +104,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Option<Peers>,
     /// Whether this server gives everything away and takes nothing over.
     leaving: AtomicBool,
+    steward: mpsc::Sender<ToSteward>,
     /// The fences under which slots are served.
     fences: Mutex<BTreeMap<SlotNo, Fence>>,
     seeds: AtomicU64,
@@ -117,6 +118,7 @@ impl Shared {
         clock: Clock,
         seed: u64,
         dial: Option<Dial>,
+        steward: mpsc::Sender<ToSteward>,
     ) -> Shared {
         Shared {
             reads: Arc::new(Semaphore::new(config.reads_max)),
@@ -130,6 +132,7 @@ impl Shared {
             counters: Counters::default(),
             peers: dial.map(Peers::new),
             leaving: AtomicBool::new(false),
+            steward,
             fences: Mutex::default(),
             seeds: AtomicU64::new(seed),
         }
@@ -139,6 +142,20 @@ impl Shared {
     pub(crate) fn next_seed(&self) -> u64 {
         let count = self.seeds.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         (count ^ (count >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+    }
+
+    /// Tells the steward, unless it has too much to hear; whether it was told.
+    pub(crate) fn tell_steward(&self, word: ToSteward) -> bool {
+        let told = self.steward.try_send(word).is_ok();
+        if !told {
+            tracing::warn!("the steward does not keep up with what it is told");
+        }
+        told
+    }
+
+    /// The same, when it has the time; `false` if there is no steward.
+    pub(crate) async fn tell_steward_later(&self, word: ToSteward) -> bool {
+        self.steward.send(word).await.is_ok()
     }
 
     /// From here on this server takes nothing over.
@@ -175,22 +192,11 @@ pub(crate) struct Slots {
     pub(crate) shared: Arc<Shared>,
     inboxes: Mutex<BTreeMap<SlotNo, mpsc::Sender<ToSlot>>>,
     streams: AtomicU64,
-    steward: mpsc::Sender<ToSteward>,
 }
 
 impl Slots {
-    pub(crate) fn new(shared: Arc<Shared>, steward: mpsc::Sender<ToSteward>) -> Slots {
-        Slots { shared, inboxes: Mutex::default(), streams: AtomicU64::new(1), steward }
-    }
-
-    /// Tells the steward, unless it has too much to hear or there is none; whether it was told.
-    pub(crate) fn steward(&self, word: ToSteward) -> bool {
-        self.steward.try_send(word).is_ok()
-    }
-
-    /// The same, when it has the time; `false` if there is no steward.
-    pub(crate) async fn steward_later(&self, word: ToSteward) -> bool {
-        self.steward.send(word).await.is_ok()
+    pub(crate) fn new(shared: Arc<Shared>) -> Slots {
+        Slots { shared, inboxes: Mutex::default(), streams: AtomicU64::new(1) }
     }
 
     pub(crate) fn counters(&self) -> &Counters {

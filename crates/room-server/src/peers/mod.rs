@@ -20,7 +20,7 @@ use wire::link::peer_client::PeerClient;
 use wire::link::transfer_reply::Outcome;
 use wire::link::{SuspectRequest, TransferReply, TransferRequest, WarmRequest};
 
-pub(crate) use pulse::{Sign, watch};
+pub(crate) use pulse::{SILENCE_MS, watch};
 pub use service::{PeerOwner, PeerService};
 
 /// How other room servers are reached: the channel to a node's internal listener, which may connect

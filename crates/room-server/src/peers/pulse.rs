@@ -9,7 +9,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use cluster::Node;
+use cluster::{Node, Sign};
 use futures_util::stream::{self, Stream};
 use model::NodeId;
 use tokio::sync::mpsc;
@@ -35,45 +35,31 @@ const OBSERVER_SILENCE_MS: u64 = 15_000;
 const _: () = assert!(SILENCE_MS > 2 * BEAT_MS && SILENCE_MS < 3 * BEAT_MS);
 const _: () = assert!(CONNECT_MS < SILENCE_MS);
 
-/// What was noticed of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sign {
-    /// It beats.
-    Heard,
-    /// It has not for so long, in milliseconds; said again with each beat that is missed.
-    Silent(u64),
-    /// Nobody listens where it listened: the process is gone.
-    Refused,
-}
-
-/// Watches `node` until nobody takes its signs any more.
+/// Watches `node` until nobody takes its signs any more: that it is heard is said when it is news, that it
+/// is not with every attempt.
 pub(crate) async fn watch(me: NodeId, node: Node, dial: Dial, signs: mpsc::Sender<(NodeId, Sign)>) {
     let mut heard_at = Instant::now();
     let mut redial_ms = 0;
     loop {
         let mut client = PeerClient::new(dial(&node));
         let call = client.pulse(beats(me.clone()));
-        let sign = match timeout(Duration::from_millis(CONNECT_MS), call).await {
+        let mut sign = None;
+        match timeout(Duration::from_millis(CONNECT_MS), call).await {
             Ok(Ok(answer)) => {
                 let opened_at = Instant::now();
-                let mut heard = || {
-                    heard_at = Instant::now();
-                    signs.try_send((node.id.clone(), Sign::Heard)).is_ok() || !signs.is_closed()
-                };
-                if !listen(answer.into_inner(), &mut heard).await {
+                if signs.send((node.id.clone(), Sign::Heard)).await.is_err() {
                     return;
                 }
+                heard_at = listen(answer.into_inner()).await;
                 if opened_at.elapsed() >= Duration::from_millis(BEAT_MS) {
                     redial_ms = 0;
                 }
-                None
             }
-            Ok(Err(status)) => is_refused(&status).then_some(Sign::Refused),
-            Err(_) => None,
-        };
-        let silent_ms = heard_at.elapsed().as_millis() as u64;
-        let silent = (silent_ms >= SILENCE_MS).then_some(Sign::Silent(silent_ms));
-        if let Some(sign) = sign.or(silent)
+            Ok(Err(status)) => sign = is_refused(&status).then_some(Sign::Refused),
+            Err(_) => {}
+        }
+        let silent = heard_at.elapsed() >= Duration::from_millis(SILENCE_MS);
+        if let Some(sign) = sign.or(silent.then_some(Sign::Silent))
             && signs.send((node.id.clone(), sign)).await.is_err()
         {
             return;
@@ -83,18 +69,14 @@ pub(crate) async fn watch(me: NodeId, node: Node, dial: Dial, signs: mpsc::Sende
     }
 }
 
-/// Listens until the stream ends or falls silent; `false` if nobody is interested any more.
-async fn listen(mut stream: Streaming<Beat>, heard: &mut impl FnMut() -> bool) -> bool {
-    loop {
-        if !heard() {
-            return false;
-        }
-        let until = Instant::now() + Duration::from_millis(SILENCE_MS);
-        match timeout_at(until, stream.message()).await {
-            Ok(Ok(Some(_))) => {}
-            Ok(Ok(None) | Err(_)) | Err(_) => return true,
-        }
+/// Listens until the stream ends or falls silent; when it was last heard.
+async fn listen(mut stream: Streaming<Beat>) -> Instant {
+    let mut heard_at = Instant::now();
+    let silence = Duration::from_millis(SILENCE_MS);
+    while let Ok(Ok(Some(_))) = timeout_at(heard_at + silence, stream.message()).await {
+        heard_at = Instant::now();
     }
+    heard_at
 }
 
 /// Beats, for as long as somebody takes them.

@@ -98,10 +98,10 @@ impl Peer for PeerOwner {
         &self,
         request: Request<SuspectRequest>,
     ) -> Result<Response<SuspectReply>, Status> {
-        let SuspectRequest { observer, node: silent, silent_ms } = request.into_inner();
+        let SuspectRequest { observer, node: silent, .. } = request.into_inner();
         let (observer, node) = (node(&observer)?, node(&silent)?);
         // A steward that is busy hears it again with the next beat that is missed.
-        let _ = self.slots.steward(ToSteward::Suspected { observer, node, silent_ms });
+        self.slots.shared.tell_steward(ToSteward::Suspected { observer, node });
         Ok(Response::new(SuspectReply {}))
     }
 

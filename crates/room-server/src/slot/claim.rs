@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use cluster::{DropReason, Order, RegistryError, Reply, Step, Swap};
+use cluster::{DropReason, Order, Outcome, RegistryError, Reply, Step, Swap};
 use journal::{ClaimError, Claimed, ReadError};
 use model::{Fence, Now, RoomName};
 
 use super::moved::Elsewhere;
 use super::place::{No, Place, Waiting};
 use super::{Done, SlotTask, Tail, open, read};
+use crate::steward::ToSteward;
+
+/// Rooms more or less that are not worth a word to the steward.
+const LOAD_LEAST: usize = 16;
 
 /// Whose a slot is, or shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +63,17 @@ impl SlotTask {
         if !named && self.shared.is_leaving() {
             return Want::Nobodys;
         }
-        self.own(now);
+        if self.shared.peers.is_some() {
+            // Others may want it too: the steward knows whose turn it is.
+            self.told_wanted |= self.tell_wanted();
+        } else {
+            self.own(now);
+        }
         Want::Ours
+    }
+
+    fn tell_wanted(&self) -> bool {
+        !self.told_wanted && self.shared.tell_steward(ToSteward::Wanted { slot: self.no })
     }
 
     /// The slot shall be served here.
@@ -198,6 +211,8 @@ impl SlotTask {
                 open.room.handle_fence(fence);
             }
         }
+        self.told_wanted = false;
+        self.told_rooms = None;
         self.say_farewell();
         self.answer_taken(Ok(self.epoch));
         self.go_on(now);
@@ -214,6 +229,10 @@ impl SlotTask {
         self.shared.set_fence(self.no, None);
         self.built_on = 0;
         self.owning = false;
+        self.told_wanted = false;
+        self.told_rooms = None;
+        let given = matches!(reason, DropReason::Given { .. });
+        self.tell_ended(if given { Outcome::Given } else { Outcome::Lost });
         self.forget_handoff(&reason);
         self.begin_farewell();
         self.forget_rooms(now, No::Unavailable);
@@ -222,6 +241,26 @@ impl SlotTask {
             self.refuse_waiting(No::Unavailable);
         }
         self.end_farewell(now);
+    }
+
+    pub(super) fn tell_ended(&self, outcome: Outcome) {
+        if self.shared.peers.is_some() {
+            self.shared.tell_steward(ToSteward::Ended { slot: self.no, outcome });
+        }
+    }
+
+    /// Tells the steward that the slot is served, and again when it has grown or shrunk by much.
+    pub(super) fn tell_load(&mut self) {
+        if self.machine.serving().is_none() || self.shared.peers.is_none() {
+            return;
+        }
+        let rooms = self.rooms.len();
+        let told = self.told_rooms;
+        if told.is_none_or(|told| rooms > 2 * told + LOAD_LEAST || told > 2 * rooms + LOAD_LEAST)
+            && self.shared.tell_steward(ToSteward::Served { slot: self.no, rooms })
+        {
+            self.told_rooms = Some(rooms);
+        }
     }
 
     /// Once, where rooms were served.

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::{DropReason, Order, Reply};
+use cluster::{DropReason, Order, Outcome, Reply};
 use model::{Epoch, Fence, NodeId, Now, RoomName};
 
 use super::moved::Elsewhere;
@@ -76,6 +76,7 @@ impl SlotTask {
             _ => None,
         };
         let Some(taker) = view.nodes.get(&to).filter(|_| refusal.is_none()).cloned() else {
+            self.tell_ended(Outcome::NotGiven);
             let _ = reply.send(Err(refusal.unwrap_or_default()));
             return;
         };
@@ -93,6 +94,7 @@ impl SlotTask {
     pub(super) fn warmed(&mut self, now: Now, to: NodeId) {
         self.machine.handle_order(now, Order::Give { to });
         if self.machine.giving().is_none() {
+            self.tell_ended(Outcome::NotGiven);
             self.answer_giving(Err("it is being claimed again at this moment".to_owned()));
         }
     }
@@ -168,6 +170,7 @@ impl SlotTask {
             Ok(epoch) => Reply::Transferred { epoch: *epoch },
             Err(why) => {
                 tracing::warn!(slot = self.no, %to, why, "the slot was not taken");
+                self.tell_ended(Outcome::NotGiven);
                 Reply::TransferFailed
             }
         };

@@ -125,6 +125,10 @@ pub(crate) struct SlotTask {
     waiting: VecDeque<ToSlot>,
     /// Whether this node serves the slot or is on the way to.
     owning: bool,
+    /// Whether the steward was told that somebody asks for the slot.
+    told_wanted: bool,
+    /// How many rooms the steward was told of; `None`: not even that it is served.
+    told_rooms: Option<usize>,
     /// The epoch of the last claim.
     epoch: Epoch,
     /// To whom the slot was handed over, until the registry says so too.
@@ -203,6 +207,8 @@ impl SlotTask {
             peers: BTreeMap::new(),
             waiting: VecDeque::new(),
             owning: false,
+            told_wanted: false,
+            told_rooms: None,
             epoch: 0,
             given_to: None,
             hold: Hold::Nothing,
@@ -332,6 +338,7 @@ impl SlotTask {
         if self.finish_freeze(now) {
             self.steps(now);
         }
+        self.tell_load();
         self.finish_drain();
     }
 

@@ -95,7 +95,17 @@ impl SlotTask {
         if self.given_to.as_ref().is_some_and(known) {
             self.given_to = None;
         }
+        self.told_wanted = false;
         self.part(now);
+        if !self.owning
+            && !self.waiting.is_empty()
+            && let Some(to) = self.elsewhere()
+        {
+            // Another node was faster.
+            for word in std::mem::take(&mut self.waiting) {
+                self.redirect(now, word, &to);
+            }
+        }
     }
 
     /// What is said to streams from here on are last words: they wait.
