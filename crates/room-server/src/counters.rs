@@ -37,6 +37,16 @@ counters! {
     asks,
     /// Asks refused here and not by a room.
     asks_refused,
+    /// Asks for rooms of slots that another node serves: their edges were told where to go.
+    asks_moved,
+    /// Slots that were handed to another node.
+    given,
+    /// Handoffs that came to nothing.
+    given_failed,
+    /// Slots that were handed to this node, and are served.
+    taken,
+    /// Rooms that were opened without the journal, as their former owner handed them over.
+    rooms_hinted,
     /// Appends handed to the journal.
     appends,
     /// Entries committed.

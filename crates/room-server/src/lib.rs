@@ -23,11 +23,14 @@
 mod clock;
 mod config;
 mod counters;
+mod operate;
+mod peers;
 mod retention;
 mod server;
 mod service;
 mod slot;
 mod slots;
+mod steward;
 mod stream;
 mod verify;
 
@@ -37,5 +40,6 @@ pub use config::{
     STREAM_BYTES_DEFAULT,
 };
 pub use counters::Counts;
+pub use peers::{Dial, PeerOwner, PeerService};
 pub use server::{LINK_MESSAGE_BYTES_MAX, RoomServer};
 pub use service::{LinkOwner, LinkService};

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use cluster::Registry;
 use journal::Journal;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use wire::link::link_server::LinkServer;
+use wire::link::peer_server::PeerServer;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counts;
+use crate::peers::{Dial, PeerOwner, PeerService};
 use crate::service::{LinkOwner, LinkService};
 use crate::slots::{Shared, Slots, ToSlot};
-use crate::{retention, verify};
+use crate::{operate, retention, steward, verify};
 
 /// Bytes of one message of the link: a batch of the largest frames and their envelope.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -28,13 +30,16 @@ const _: () = assert!(LINK_MESSAGE_BYTES_MAX > 8 * model::limits::HELLO_BYTES_MA
 /// Dropping it ends its tasks once the last stream is gone.
 pub struct RoomServer {
     slots: Arc<Slots>,
-    /// The checks of fences, and retention.
-    background: [JoinHandle<()>; 2],
+    /// The checks of fences, retention, and the steward.
+    background: [JoinHandle<()>; 3],
 }
 
 impl RoomServer {
     /// A server that owns nothing yet. `seed` must be drawn anew for each process: it makes the nonce
     /// that tells this process's claims from those of its former self, and the ids of new logs.
+    ///
+    /// `dial` reaches the other room servers of the cluster; `None` if there never are any: then nothing is
+    /// taken over but what somebody speaks to, and nothing is given away.
     ///
     /// `config` has no fault ([`Config::check`]).
     #[must_use]
@@ -44,10 +49,13 @@ impl RoomServer {
         registry: Arc<dyn Registry>,
         clock: Clock,
         seed: u64,
+        dial: Option<Dial>,
     ) -> RoomServer {
-        let shared = Arc::new(Shared::new(config, journal, registry, clock, seed));
-        let slots = Arc::new(Slots::new(shared));
+        let (to_steward, words) = mpsc::channel(steward::words_max(config.slots));
+        let shared = Shared::new(config, journal, registry, clock, seed, dial, to_steward);
+        let slots = Arc::new(Slots::new(Arc::new(shared)));
         let background = [
+            tokio::spawn(steward::run(Arc::downgrade(&slots), words)),
             tokio::spawn(verify::run(Arc::downgrade(&slots))),
             tokio::spawn(retention::run(Arc::downgrade(&slots))),
         ];
@@ -58,6 +66,13 @@ impl RoomServer {
     #[must_use]
     pub fn link_service(&self) -> LinkService {
         LinkServer::new(LinkOwner::new(Arc::clone(&self.slots)))
+            .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
+    }
+
+    /// What the other room servers and operators call, on the same listener.
+    #[must_use]
+    pub fn peer_service(&self) -> PeerService {
+        PeerServer::new(PeerOwner::new(Arc::clone(&self.slots)))
             .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
     }
 
@@ -73,9 +88,16 @@ impl RoomServer {
         self.slots.shared.journal.health()
     }
 
-    /// Leaves on purpose: nothing new is taken in, what was taken in is appended and answered, marks
-    /// are written. Whether that was done when the deadline came.
+    /// Leaves on purpose. Every slot is given to another room server, while what it serves goes on being
+    /// served; what nobody takes takes nothing new in, appends and answers what it has, and writes its
+    /// marks. Whether that was done when the deadline came.
     pub async fn drain(&self, deadline: Duration) -> bool {
+        // Some slot may be impossible to give: then there is time left to finish it here.
+        let giving = operate::give_all(&self.slots);
+        let started = Instant::now();
+        if timeout(deadline * 3 / 4, giving).await.is_err() {
+            tracing::warn!("some slots could not be given away; they end here");
+        }
         let all = async {
             let mut slots = Vec::new();
             for (_, inbox) in self.slots.started() {
@@ -89,7 +111,7 @@ impl RoomServer {
                 let _ = drained.await;
             }
         };
-        timeout(deadline, all).await.is_ok()
+        timeout(deadline.saturating_sub(started.elapsed()), all).await.is_ok()
     }
 }
 

@@ -4,18 +4,20 @@
 //! so what one stream says can never be split between a task that is ending and the next.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::Registry;
 use journal::Journal;
-use model::{Ask, Encode, Fence, RoomInfo, RoomName, Seq, SlotNo};
+use model::{Ask, Encode, Epoch, Fence, NodeId, RoomInfo, RoomName, Seq, SlotNo};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::peers::{Dial, Peers};
 use crate::slot::SlotTask;
+use crate::steward::ToSteward;
 use crate::stream::{Peer, StreamNo};
 
 /// Words that may wait for a slot's task, which never waits itself: a burst of a busy slot.
@@ -43,6 +45,45 @@ pub(crate) enum ToSlot {
     Verified(bool),
     /// Take nothing more in, finish what was begun, then answer.
     Drain { done: oneshot::Sender<()> },
+    /// The registry's record of the slot, or the life of its owner, has changed.
+    Record,
+    /// Take the slot over, whoever owns it.
+    Own,
+    /// Hand the slot to another node; under which epoch it serves it then, or why it does not.
+    Give { to: NodeId, reply: GiveReply },
+    /// Another node hands the slot over.
+    TakeOn { transfer: Box<Transfer>, reply: GiveReply },
+    /// What is open?
+    Rooms { reply: oneshot::Sender<Vec<RoomState>> },
+}
+
+/// How a handoff ended: under which epoch the taker serves the slot, or a sentence.
+pub(crate) type GiveReply = oneshot::Sender<Result<Epoch, String>>;
+
+/// A slot that is handed over, with what its giver knew. Only a claim that follows the giver's own makes
+/// that more than a rumour.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) from: NodeId,
+    /// The giver's epoch.
+    pub(crate) epoch: Epoch,
+    /// The giver's fence.
+    pub(crate) fence: Fence,
+    pub(crate) rooms: BTreeMap<RoomName, room::Hints>,
+    /// Whether rooms that were open there are missing here.
+    pub(crate) partial: bool,
+}
+
+/// An open room, for operators.
+#[derive(Clone, Debug)]
+pub(crate) struct RoomState {
+    pub(crate) room: RoomName,
+    pub(crate) slot: SlotNo,
+    pub(crate) head: Seq,
+    pub(crate) ordinal: u64,
+    pub(crate) present: u64,
+    /// Streams that are fed.
+    pub(crate) edges: usize,
 }
 
 /// What all tasks of a server share.
@@ -59,6 +100,11 @@ pub(crate) struct Shared {
     /// Reads for laggards.
     pub(crate) segment_reads: Semaphore,
     pub(crate) counters: Counters,
+    /// The other room servers; `None` where this one is alone for good.
+    pub(crate) peers: Option<Peers>,
+    /// Whether this server gives everything away and takes nothing over.
+    leaving: AtomicBool,
+    steward: mpsc::Sender<ToSteward>,
     /// The fences under which slots are served.
     fences: Mutex<BTreeMap<SlotNo, Fence>>,
     seeds: AtomicU64,
@@ -71,6 +117,8 @@ impl Shared {
         registry: Arc<dyn Registry>,
         clock: Clock,
         seed: u64,
+        dial: Option<Dial>,
+        steward: mpsc::Sender<ToSteward>,
     ) -> Shared {
         Shared {
             reads: Arc::new(Semaphore::new(config.reads_max)),
@@ -82,6 +130,9 @@ impl Shared {
             clock,
             nonce: seed,
             counters: Counters::default(),
+            peers: dial.map(Peers::new),
+            leaving: AtomicBool::new(false),
+            steward,
             fences: Mutex::default(),
             seeds: AtomicU64::new(seed),
         }
@@ -91,6 +142,29 @@ impl Shared {
     pub(crate) fn next_seed(&self) -> u64 {
         let count = self.seeds.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         (count ^ (count >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9)
+    }
+
+    /// Tells the steward, unless it has too much to hear; whether it was told.
+    pub(crate) fn tell_steward(&self, word: ToSteward) -> bool {
+        let told = self.steward.try_send(word).is_ok();
+        if !told {
+            tracing::warn!("the steward does not keep up with what it is told");
+        }
+        told
+    }
+
+    /// The same, when it has the time; `false` if there is no steward.
+    pub(crate) async fn tell_steward_later(&self, word: ToSteward) -> bool {
+        self.steward.send(word).await.is_ok()
+    }
+
+    /// From here on this server takes nothing over.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     /// Notes under which fence a slot is served; `None`: not any more.

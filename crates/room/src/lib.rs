@@ -236,6 +236,18 @@ impl Room {
         &self.head
     }
 
+    /// Who is here, as far as is known: for operators.
+    #[must_use]
+    pub fn present(&self) -> u64 {
+        self.presence.count()
+    }
+
+    /// Streams that are fed: for operators.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.watches.len()
+    }
+
     fn attach(&mut self, from: Peer, who: &Who) {
         if let Some(session) = &who.session {
             self.presence.attach(session.clone(), who.generation, from, &who.user);

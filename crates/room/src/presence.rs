@@ -224,6 +224,10 @@ impl Presence {
         }
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.persons.len() as u64
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.sessions.is_empty() && !self.dirty && self.collecting.is_none()
     }

@@ -20,7 +20,7 @@ const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 impl SlotTask {
     /// Appends what rooms have, if nothing is in flight and the slot is served.
     pub(super) fn append(&mut self, now: Now) {
-        let Some(fence) = self.machine.serving().filter(|_| self.appending.is_none()) else {
+        let Some(fence) = self.machine.appending().filter(|_| self.appending.is_none()) else {
             return;
         };
         let (batch, rooms) = self.make_batch(now, fence);
@@ -71,6 +71,9 @@ impl SlotTask {
         };
         self.count(&appending, &results);
         let fenced = results.contains(&Err(AppendError::Fenced));
+        if fenced {
+            self.begin_farewell();
+        }
         for ((name, opened), result) in appending.rooms.iter().zip(results) {
             if let Some(mut orphan) = appending.orphans.remove(name) {
                 orphan.room.handle_appended(now, result);
@@ -92,6 +95,7 @@ impl SlotTask {
         }
         if fenced {
             self.machine.handle_reply(now, Reply::Fenced { fence: appending.fence });
+            self.end_farewell(now);
         }
         self.claim_if_quiet();
     }
@@ -121,6 +125,8 @@ impl SlotTask {
             // Where it begins is being read at this moment; the next round of retention will do.
             return;
         }
+        // What its former owner told of its beginning is over.
+        drop(self.hints.take(&room));
         let (shared, slot) = (Arc::clone(&self.shared), self.no);
         self.spawn(async move {
             let result = shared.journal.trim(slot, fence, &room, first).await;

@@ -2,12 +2,28 @@
 
 use std::sync::Arc;
 
-use cluster::{DropReason, Order, RegistryError, Reply, Step, Swap};
+use cluster::{DropReason, Order, Outcome, RegistryError, Reply, Step, Swap};
 use journal::{ClaimError, Claimed, ReadError};
 use model::{Fence, Now, RoomName};
 
+use super::moved::Elsewhere;
 use super::place::{No, Place, Waiting};
 use super::{Done, SlotTask, Tail, open, read};
+use crate::steward::ToSteward;
+
+/// Rooms more or less that are not worth a word to the steward.
+const LOAD_LEAST: usize = 16;
+
+/// Whose a slot is, or shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// This node serves it, or is on the way to.
+    Ours,
+    /// A node that lives.
+    Theirs(Elsewhere),
+    /// Nobody's, and this node takes nothing over.
+    Nobodys,
+}
 
 impl SlotTask {
     pub(super) fn step(&mut self, now: Now, step: Step) {
@@ -20,30 +36,58 @@ impl SlotTask {
             }
             Step::Claim { epoch } => {
                 self.shared.set_fence(self.no, None);
+                self.epoch = epoch;
                 self.claim_due = Some(epoch);
                 self.claim_if_quiet();
             }
             Step::ReadTail { fence } => self.read_tails(fence),
             Step::Serve { fence, old } => self.serve(now, fence, old),
-            // Nobody orders a handoff here yet; one that were asked for would come to nothing.
-            Step::Freeze => self.machine.handle_reply(now, Reply::Flushed),
-            Step::Transfer { .. } => self.machine.handle_reply(now, Reply::TransferFailed),
+            Step::Freeze => self.freeze(now),
+            Step::Transfer { to, epoch, fence } => self.transfer(now, to, epoch, fence),
             Step::Drop(reason) => self.drop_rooms(now, reason),
         }
     }
 
-    /// Whether this node should own the slot: nobody else does who lives.
-    pub(super) fn want(&mut self, now: Now) -> bool {
+    /// Whose the slot is or shall be, as a word has come for it. A slot that nobody owns who lives is taken
+    /// over, unless this node leaves.
+    pub(super) fn want(&mut self, now: Now) -> Want {
+        let view = self.shared.registry.view();
+        self.machine.handle_record(now, view.slot(self.no).cloned());
+        if self.owning {
+            return Want::Ours;
+        }
+        if let Some(to) = self.elsewhere() {
+            return Want::Theirs(to);
+        }
+        let named = view.slot(self.no).is_some_and(|it| it.owner == self.shared.config.node);
+        if !named && self.shared.is_leaving() {
+            return Want::Nobodys;
+        }
+        if self.shared.peers.is_some() {
+            // Others may want it too: the steward knows whose turn it is.
+            self.told_wanted |= self.tell_wanted();
+        } else {
+            self.own(now);
+        }
+        Want::Ours
+    }
+
+    fn tell_wanted(&self) -> bool {
+        !self.told_wanted && self.shared.tell_steward(ToSteward::Wanted { slot: self.no })
+    }
+
+    /// The slot shall be served here.
+    pub(super) fn own(&mut self, now: Now) {
         let view = self.shared.registry.view();
         let record = view.slot(self.no);
+        let me = &self.shared.config.node;
+        self.may_be_watched |= record.is_some_and(|record| record.owner != *me);
         self.machine.handle_record(now, record.cloned());
-        let other = record.filter(|record| record.owner != self.shared.config.node);
-        self.may_be_watched |= other.is_some();
-        let others = other.is_some_and(|record| view.nodes.contains_key(&record.owner));
-        if !others {
-            self.machine.handle_order(now, Order::TakeOver);
+        if self.shared.is_leaving() {
+            self.machine.handle_drain(now);
         }
-        !others
+        self.owning = true;
+        self.machine.handle_order(now, Order::TakeOver);
     }
 
     /// Claims as soon as no append is in flight.
@@ -148,9 +192,10 @@ impl SlotTask {
     }
 
     fn serve(&mut self, now: Now, fence: Fence, old: Fence) {
-        tracing::debug!(slot = self.no, fence, "serving");
+        tracing::debug!(slot = self.no, epoch = self.epoch, fence, "serving");
         let continues = self.built_on != 0 && self.built_on == old;
-        if !continues && old != 0 && self.may_be_watched {
+        let hinted = self.use_hints(now, old);
+        if !continues && !hinted && old != 0 && self.may_be_watched {
             self.collect(now);
         }
         self.may_be_watched = false;
@@ -159,31 +204,82 @@ impl SlotTask {
             self.forget_rooms(now, No::Unavailable);
         }
         self.built_on = fence;
+        self.given_to = None;
         self.shared.set_fence(self.no, Some(fence));
         for place in self.rooms.values_mut() {
             if let Place::Open(open) = place {
                 open.room.handle_fence(fence);
             }
         }
+        self.told_wanted = false;
+        self.told_rooms = None;
+        self.say_farewell();
+        self.answer_taken(Ok(self.epoch));
+        self.go_on(now);
         for word in std::mem::take(&mut self.waiting) {
             self.take(now, word);
         }
     }
 
     fn drop_rooms(&mut self, now: Now, reason: DropReason) {
-        if reason == DropReason::Fenced {
-            self.shared.counters.fenced.add(1);
+        self.log_drop(&reason);
+        if let DropReason::Given { to, epoch } = &reason {
+            self.given_to = Some(Elsewhere { owner: to.clone(), epoch: *epoch });
         }
-        tracing::warn!(
-            slot = self.no,
-            ?reason,
-            "the slot is not ours any more; its rooms are dropped"
-        );
         self.shared.set_fence(self.no, None);
         self.built_on = 0;
+        self.owning = false;
+        self.told_wanted = false;
+        self.told_rooms = None;
+        let given = matches!(reason, DropReason::Given { .. });
+        self.tell_ended(if given { Outcome::Given } else { Outcome::Lost });
+        self.forget_handoff(&reason);
+        self.begin_farewell();
         self.forget_rooms(now, No::Unavailable);
-        if !self.want(now) {
+        // Who is fenced comes back unless the registry names another: only then does anybody wait here.
+        if reason == DropReason::Released || self.want(now) != Want::Ours {
             self.refuse_waiting(No::Unavailable);
+        }
+        self.end_farewell(now);
+    }
+
+    pub(super) fn tell_ended(&self, outcome: Outcome) {
+        if self.shared.peers.is_some() {
+            self.shared.tell_steward(ToSteward::Ended { slot: self.no, outcome });
+        }
+    }
+
+    /// Tells the steward that the slot is served, and again when it has grown or shrunk by much.
+    pub(super) fn tell_load(&mut self) {
+        if self.machine.serving().is_none() || self.shared.peers.is_none() {
+            return;
+        }
+        let rooms = self.rooms.len();
+        let told = self.told_rooms;
+        if told.is_none_or(|told| rooms > 2 * told + LOAD_LEAST || told > 2 * rooms + LOAD_LEAST)
+            && self.shared.tell_steward(ToSteward::Served { slot: self.no, rooms })
+        {
+            self.told_rooms = Some(rooms);
+        }
+    }
+
+    /// Once, where rooms were served.
+    fn log_drop(&self, reason: &DropReason) {
+        let served = self.built_on != 0;
+        match reason {
+            DropReason::Given { to, epoch } => {
+                tracing::info!(slot = self.no, %to, epoch, rooms = self.rooms.len(), "the slot was handed over");
+            }
+            DropReason::Fenced | DropReason::Moved if served => {
+                self.shared.counters.fenced.add(u64::from(*reason == DropReason::Fenced));
+                tracing::warn!(
+                    slot = self.no,
+                    ?reason,
+                    rooms = self.rooms.len(),
+                    "the slot is not ours any more; its rooms are dropped"
+                );
+            }
+            _ => tracing::debug!(slot = self.no, ?reason, "the slot is not ours"),
         }
     }
 

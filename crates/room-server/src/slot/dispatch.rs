@@ -6,9 +6,10 @@ use model::{Ask, Now, RoomInfo, RoomName};
 use room::{AskId, Head};
 use tokio::sync::oneshot;
 
+use super::claim::Want;
 use super::place::{No, OPENING_WORDS_MAX, Place, Scope, Waiting};
-use super::{SlotTask, WAITING_MAX, open};
-use crate::slots::ToSlot;
+use super::{Hold, SlotTask, WAITING_MAX, open};
+use crate::slots::{RoomState, ToSlot};
 use crate::stream::{Peer, StreamNo};
 
 impl SlotTask {
@@ -18,10 +19,26 @@ impl SlotTask {
             ToSlot::Fenced { fence } => self.machine.handle_reply(now, Reply::Fenced { fence }),
             ToSlot::Verified(verified) => self.set_verified(now, verified),
             ToSlot::Drain { done } => self.drain(now, done),
+            word @ ToSlot::Gone { .. } if self.hold == Hold::Everything => {
+                self.waiting.push_back(word);
+            }
             ToSlot::Gone { peer } => self.gone(now, peer),
             ToSlot::Trim { room, first, reply } => self.trim(room, first, reply),
-            word if self.draining || !self.verified => self.refuse(word, No::Unavailable),
+            ToSlot::Record => self.record_changed(now),
+            ToSlot::Own => self.own(now),
+            ToSlot::Give { to, reply } => self.give(to, reply),
+            ToSlot::TakeOn { transfer, reply } => self.take_on(now, *transfer, reply),
+            ToSlot::Rooms { reply } => _ = reply.send(self.room_states()),
+            word if self.draining || !self.verified => self.turn_away(now, word),
             word => self.take_for_room(now, word),
+        }
+    }
+
+    /// Nobody is served here; perhaps elsewhere.
+    fn turn_away(&mut self, now: Now, word: ToSlot) {
+        match self.elsewhere() {
+            Some(to) if self.machine.serving().is_none() => self.redirect(now, word, &to),
+            _ => self.refuse(word, No::Unavailable),
         }
     }
 
@@ -29,27 +46,40 @@ impl SlotTask {
         let Some(name) = room_of(&word).cloned() else {
             return;
         };
+        if self.holds() {
+            return self.hold_back(word);
+        }
+        if self.machine.serving().is_some() {
+            self.open_hinted(now, &name);
+        }
         match self.rooms.get_mut(&name) {
             Some(Place::Open(_)) => self.tell(now, &name, word),
             Some(Place::Opening(opening)) if opening.words.len() < OPENING_WORDS_MAX => {
                 opening.words.push(Waiting::Word(word));
             }
             Some(Place::Opening(_)) => self.refuse(word, No::Busy),
-            None if self.machine.serving().is_some() => {
+            None if self.machine.serving().is_none() => self.wait_for_slot(now, word),
+            None => {
                 let opening = self.open_room(&name);
                 opening.words.push(Waiting::Word(word));
             }
-            None => self.wait_for_slot(now, word),
         }
     }
 
     fn wait_for_slot(&mut self, now: Now, word: ToSlot) {
+        match self.want(now) {
+            Want::Ours => self.hold_back(word),
+            Want::Theirs(to) => self.redirect(now, word, &to),
+            Want::Nobodys => self.refuse(word, No::Unavailable),
+        }
+    }
+
+    /// The word waits until the slot is served, or is lost.
+    fn hold_back(&mut self, word: ToSlot) {
         if self.waiting.len() >= WAITING_MAX {
             self.refuse(word, No::Busy);
-        } else if self.want(now) {
-            self.waiting.push_back(word);
         } else {
-            self.refuse(word, No::Unavailable);
+            self.waiting.push_back(word);
         }
     }
 
@@ -77,10 +107,7 @@ impl SlotTask {
                 let _ = reply.send(RoomInfo { log, first, head, ordinal });
                 return;
             }
-            ToSlot::Trim { .. }
-            | ToSlot::Fenced { .. }
-            | ToSlot::Verified(_)
-            | ToSlot::Drain { .. } => {}
+            _ => {}
         }
         self.touch(name);
     }
@@ -96,6 +123,7 @@ impl SlotTask {
                 _ => self.tell(now, &name, ToSlot::Gone { peer }),
             }
         }
+        self.moved_told.remove(&peer);
         if self.waiting.is_empty() {
             self.peers.remove(&peer);
         } else {
@@ -112,6 +140,22 @@ impl SlotTask {
         } else {
             self.forget_rooms(now, No::Unavailable);
         }
+    }
+
+    /// What operators are told.
+    fn room_states(&self) -> Vec<RoomState> {
+        let state = |(name, place): (&RoomName, &Place)| match place {
+            Place::Open(open) => Some(RoomState {
+                room: name.clone(),
+                slot: self.no,
+                head: open.room.head().head,
+                ordinal: open.room.head().ordinal,
+                present: open.room.present(),
+                edges: open.room.watchers(),
+            }),
+            Place::Opening(_) => None,
+        };
+        self.rooms.iter().filter_map(state).collect()
     }
 
     fn drain(&mut self, now: Now, done: oneshot::Sender<()>) {
@@ -147,10 +191,10 @@ impl SlotTask {
     }
 
     /// Says no to a word that no room will see.
-    pub(super) fn refuse(&self, word: ToSlot, no: No) {
+    pub(super) fn refuse(&mut self, word: ToSlot, no: No) {
         match word {
             ToSlot::Watch { peer, room, watch } => {
-                peer.send(FromOwner::Fed { room, fed: no.fed(watch) });
+                self.answer_to(&peer, FromOwner::Fed { room, fed: no.fed(watch) });
             }
             ToSlot::Ask { peer, id, ask } => self.refuse_ask(&peer, id, &ask, no),
             // Dropping the reply says no.
@@ -158,9 +202,9 @@ impl SlotTask {
         }
     }
 
-    fn refuse_ask(&self, peer: &Peer, id: u64, ask: &Ask, no: No) {
+    fn refuse_ask(&mut self, peer: &Peer, id: u64, ask: &Ask, no: No) {
         self.shared.counters.asks_refused.add(1);
-        peer.send(FromOwner::Answer { id, answer: no.answer(Scope::of(ask)) });
+        self.answer_to(peer, FromOwner::Answer { id, answer: no.answer(Scope::of(ask)) });
     }
 }
 
@@ -171,9 +215,6 @@ fn room_of(word: &ToSlot) -> Option<&RoomName> {
         | ToSlot::Info { room, .. }
         | ToSlot::Trim { room, .. } => Some(room),
         ToSlot::Ask { ask, .. } => Some(&ask.room),
-        ToSlot::Gone { .. }
-        | ToSlot::Fenced { .. }
-        | ToSlot::Verified(_)
-        | ToSlot::Drain { .. } => None,
+        _ => None,
     }
 }

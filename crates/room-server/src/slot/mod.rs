@@ -21,6 +21,8 @@
 mod append;
 mod claim;
 mod dispatch;
+mod handoff;
+mod moved;
 mod open;
 mod output;
 mod place;
@@ -31,14 +33,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{ClaimError, Claimed, ReadError};
-use model::{AppendError, Fence, Now, Record, RoomName, Seed, SlotNo};
+use link::FromOwner;
+use model::{AppendError, Epoch, Fence, NodeId, Now, Record, RoomName, Seed, SlotNo};
 use room::{Head, ReadDone, ReadFailed, Ticket};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::slots::{Shared, ToSlot};
+use crate::slots::{GiveReply, Shared, ToSlot};
 use crate::stream::{Peer, StreamNo};
+use handoff::{Hints, Taking};
+use moved::{Elsewhere, Farewell};
 use place::{OpenRoom, Place};
 
 /// Words taken from the inbox before the machines are polled again.
@@ -68,6 +73,15 @@ pub(super) enum Done {
         opened: u64,
         ticket: Ticket,
         result: Result<ReadDone, ReadFailed>,
+    },
+    /// The way to the taker of the slot is ready.
+    Warmed {
+        to: NodeId,
+    },
+    /// What it said.
+    Given {
+        to: NodeId,
+        result: Result<Epoch, String>,
     },
     Trimmed {
         room: RoomName,
@@ -107,8 +121,34 @@ pub(crate) struct SlotTask {
     collect_until: Option<Now>,
     rooms: BTreeMap<RoomName, Place>,
     peers: BTreeMap<StreamNo, Peer>,
-    /// Words that came while the slot was not served.
+    /// Words that came while the slot was not served, or while it was being handed over.
     waiting: VecDeque<ToSlot>,
+    /// Whether this node serves the slot or is on the way to.
+    owning: bool,
+    /// Whether the steward was told that somebody asks for the slot.
+    told_wanted: bool,
+    /// How many rooms the steward was told of; `None`: not even that it is served.
+    told_rooms: Option<usize>,
+    /// The epoch of the last claim.
+    epoch: Epoch,
+    /// To whom the slot was handed over, until the registry says so too.
+    given_to: Option<Elsewhere>,
+    /// How much stands still while the slot is being handed over.
+    hold: Hold,
+    /// What came back meanwhile.
+    late: Vec<Done>,
+    /// Who ordered that it be handed over.
+    giving: Option<GiveReply>,
+    /// Who hands it over to this node, and what it told.
+    taking: Option<Taking>,
+    /// Rooms as their former owner knew them.
+    hints: Hints,
+    /// What dropped rooms say at this moment.
+    parting: Option<Vec<(Peer, FromOwner)>>,
+    /// What they said, until it is known where their streams go on.
+    farewell: Option<Farewell>,
+    /// When streams were told where the slot is.
+    moved_told: BTreeMap<StreamNo, Now>,
     /// Rooms whose output is to be taken.
     dirty: VecDeque<RoomName>,
     /// Rooms that may have something to append.
@@ -117,7 +157,7 @@ pub(crate) struct SlotTask {
     /// Claims that were begun.
     claims: u64,
     /// A claim that waits for the append in flight.
-    claim_due: Option<model::Epoch>,
+    claim_due: Option<Epoch>,
     work: JoinSet<Done>,
     timers: BTreeSet<(u64, RoomName)>,
     attempts: u64,
@@ -130,6 +170,19 @@ pub(crate) struct SlotTask {
 
 /// Where a room stands and the end of its log, as far as it was asked for.
 type Tail = Result<(Option<Head>, Vec<Record>), ReadError>;
+
+/// How much stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Nothing,
+    /// New words wait; what was taken is flushed.
+    Words {
+        /// When that began.
+        since: Now,
+    },
+    /// Nothing is answered: another node may serve the slot at any moment.
+    Everything,
+}
 
 #[allow(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 enum Event {
@@ -153,6 +206,19 @@ impl SlotTask {
             rooms: BTreeMap::new(),
             peers: BTreeMap::new(),
             waiting: VecDeque::new(),
+            owning: false,
+            told_wanted: false,
+            told_rooms: None,
+            epoch: 0,
+            given_to: None,
+            hold: Hold::Nothing,
+            late: Vec::new(),
+            giving: None,
+            taking: None,
+            hints: Hints::default(),
+            parting: None,
+            farewell: None,
+            moved_told: BTreeMap::new(),
             dirty: VecDeque::new(),
             ready: VecDeque::new(),
             appending: None,
@@ -198,9 +264,13 @@ impl SlotTask {
 
     fn wake_at(&self) -> Instant {
         let machine = self.machine.poll_timeout().map(|at| at.mono_us);
-        let rooms = self.timers.first().map(|(due, _)| *due);
-        let sweep = (!self.rooms.is_empty()).then(|| self.sweep_due().mono_us);
-        match [machine, rooms, sweep].into_iter().flatten().min() {
+        let farewell = self.farewell.as_ref().map(|farewell| farewell.due.mono_us);
+        let moves = self.hold != Hold::Everything;
+        let rooms = self.timers.first().map(|(due, _)| *due).filter(|_| moves);
+        let sweep = (moves && !self.rooms.is_empty()).then(|| self.sweep_due().mono_us);
+        let hints = self.hints.due().map(|at| at.mono_us);
+        let flush = self.flush_due().map(|at| at.mono_us);
+        match [machine, farewell, rooms, sweep, hints, flush].into_iter().flatten().min() {
             Some(mono_us) => self.shared.clock.instant(Now { mono_us, wall_ms: 0 }),
             None => Instant::now() + NEVER,
         }
@@ -208,6 +278,11 @@ impl SlotTask {
 
     fn time(&mut self, now: Now) {
         self.machine.handle_timeout(now);
+        self.part(now);
+        self.hints.handle_timeout(now);
+        if self.hold == Hold::Everything {
+            return;
+        }
         while self.timers.first().is_some_and(|(due, _)| *due <= now.mono_us) {
             let Some((_, name)) = self.timers.pop_first() else {
                 break;
@@ -224,6 +299,11 @@ impl SlotTask {
     }
 
     fn done(&mut self, now: Now, done: Done) {
+        if self.hold == Hold::Everything
+            && matches!(done, Done::Opened { .. } | Done::Read { .. } | Done::Trimmed { .. })
+        {
+            return self.late.push(done);
+        }
         match done {
             Done::Swapped(result) => self.swapped(now, result),
             Done::Claimed(result) => self.claimed(now, result),
@@ -233,6 +313,8 @@ impl SlotTask {
             Done::Read { room, opened, ticket, result } => {
                 self.read_done(now, &room, opened, ticket, result);
             }
+            Done::Warmed { to } => self.warmed(now, to),
+            Done::Given { to, result } => self.given(now, to, result),
             Done::Trimmed { room, fence, result, head, reply } => {
                 self.trimmed(now, &room, fence, &result, head);
                 let _ = reply.send(result.is_ok());
@@ -253,6 +335,10 @@ impl SlotTask {
                 break;
             }
         }
+        if self.finish_freeze(now) {
+            self.steps(now);
+        }
+        self.tell_load();
         self.finish_drain();
     }
 
@@ -264,6 +350,11 @@ impl SlotTask {
             stepped = true;
         }
         stepped
+    }
+
+    /// Whether new words wait, though the slot may be served.
+    fn holds(&self) -> bool {
+        self.hold != Hold::Nothing
     }
 
     /// The room may want something: its output is taken, and its timer armed, by the next pump.

@@ -37,6 +37,16 @@ impl SlotTask {
         }
     }
 
+    /// Opens the room as its former owner handed it over, if it did; nothing is read for that.
+    pub(super) fn open_hinted(&mut self, now: Now, name: &RoomName) {
+        let Some(hints) = self.hints.take(name) else {
+            return;
+        };
+        self.attempts += 1;
+        self.shared.counters.rooms_hinted.add(1);
+        self.place_room(now, name, self.attempts, None, Vec::new(), Some(hints));
+    }
+
     pub(super) fn opened(&mut self, now: Now, name: RoomName, attempt: u64, read: Tail) {
         let words = match self.rooms.get_mut(&name) {
             Some(Place::Opening(opening)) if opening.attempt == attempt => {
@@ -47,7 +57,7 @@ impl SlotTask {
         self.rooms.remove(&name);
         match read {
             Ok((head, recent)) => {
-                self.place_room(now, &name, attempt, head, recent);
+                self.place_room(now, &name, attempt, head, recent, None);
                 for word in words {
                     self.tell_waiting(now, &name, word);
                 }
@@ -73,6 +83,7 @@ impl SlotTask {
         attempt: u64,
         head: Option<Head>,
         recent: Vec<Record>,
+        hints: Option<room::Hints>,
     ) {
         let log = LogId::new(&self.seed.letters(LOG_LETTERS)).unwrap_or_default();
         let opening = room::Opening {
@@ -82,8 +93,9 @@ impl SlotTask {
             fence: self.built_on,
             recent,
             seed: Seed::new(self.seed.next_u64()),
-            collecting: self.collect_until.is_some_and(|until| !now.reached(until)),
-            hints: None,
+            collecting: self.hints.are_partial()
+                || self.collect_until.is_some_and(|until| !now.reached(until)),
+            hints,
         };
         let limits = Arc::clone(&self.shared.config.limits);
         let room = Room::new(now, limits, opening);

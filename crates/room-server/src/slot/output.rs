@@ -62,14 +62,10 @@ impl SlotTask {
     pub(super) fn say(&mut self, name: &RoomName, output: Output) {
         match output {
             Output::Answer { peer, id, answer } => {
-                if let Some(peer) = self.peers.get(&peer.0) {
-                    peer.send(FromOwner::Answer { id: id.0, answer });
-                }
+                self.say_to(peer.0, FromOwner::Answer { id: id.0, answer });
             }
             Output::Feed { peer, fed } => {
-                if let Some(peer) = self.peers.get(&peer.0) {
-                    peer.send(FromOwner::Fed { room: name.clone(), fed });
-                }
+                self.say_to(peer.0, FromOwner::Fed { room: name.clone(), fed });
             }
             Output::Damaged(why) => self.damaged(name, &why),
             Output::Read { .. } | Output::Reclaim { .. } => {}

@@ -30,7 +30,7 @@ use wire::link::{EdgeFrame, OwnerFrame};
 
 use crate::slots::{Slots, ToSlot};
 pub(crate) use convert::room;
-use peer::Outbox;
+use peer::{Outbox, Word};
 pub(crate) use peer::{Peer, StreamNo, queue};
 
 /// Milliseconds without a word from the edge after which its stream ends: it says that it lives every
@@ -87,7 +87,10 @@ impl Conversation {
                 return Poll::Ready(Ok(frame));
             }
             match ready!(self.outbox.poll(cx)) {
-                Ok(frame) => self.admit(frame),
+                Ok(Word::Say(frame)) => self.admit(frame),
+                Ok(Word::Settle(frames)) => {
+                    frames.into_iter().for_each(|frame| _ = self.wanted(frame));
+                }
                 Err(_) => {
                     self.slots.counters().streams_overrun.add(1);
                     tracing::warn!(edge = ?self.far.edge(), "an edge does not read; its stream ends");
@@ -99,16 +102,20 @@ impl Conversation {
 
     /// Lets a slot's word out, if it is still wanted.
     fn admit(&mut self, frame: FromOwner) {
-        let wanted = match frame {
+        if let Some(frame) = self.wanted(frame) {
+            convert::from_owner(frame, |frame| self.ready.push_back(frame));
+        }
+    }
+
+    /// Takes what the frame ends off the books; the frame, if anybody waits for it.
+    fn wanted(&mut self, frame: FromOwner) -> Option<FromOwner> {
+        match frame {
             FromOwner::Answer { id, answer } => self.far.handle_answer(id, answer),
             FromOwner::Fed { room, fed } => {
                 let watch = watch_of(&fed);
                 self.far.handle_fed(room, watch, fed)
             }
             frame @ (FromOwner::Heartbeat | FromOwner::Moved { .. }) => Some(frame),
-        };
-        if let Some(frame) = wanted {
-            convert::from_owner(frame, |frame| self.ready.push_back(frame));
         }
     }
 

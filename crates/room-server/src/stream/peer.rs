@@ -20,11 +20,21 @@ const FRAME_BYTES: usize = 128;
 /// Names a stream among all that this process ever had.
 pub(crate) type StreamNo = u64;
 
+/// What a slot has for a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// To be sent, if it is still wanted.
+    Say(FromOwner),
+    /// Not to be sent: the asks and watches that these would end are over here without a word, as the
+    /// edge goes on at another owner.
+    Settle(Vec<FromOwner>),
+}
+
 /// The sending half, cloned into every slot that serves the stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) number: StreamNo,
-    frames: mpsc::Sender<FromOwner>,
+    words: mpsc::Sender<Word>,
     state: Arc<State>,
 }
 
@@ -38,7 +48,7 @@ struct State {
 /// The receiving half.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    frames: mpsc::Receiver<FromOwner>,
+    words: mpsc::Receiver<Word>,
     state: Arc<State>,
 }
 
@@ -47,19 +57,28 @@ pub(crate) fn queue(number: StreamNo, bytes_max: usize) -> (Peer, Outbox) {
     let (sender, receiver) = mpsc::channel(STREAM_FRAMES_MAX);
     let state =
         Arc::new(State { bytes_max, bytes: AtomicUsize::new(0), overrun: AtomicBool::new(false) });
-    (Peer { number, frames: sender, state: Arc::clone(&state) }, Outbox { frames: receiver, state })
+    (Peer { number, words: sender, state: Arc::clone(&state) }, Outbox { words: receiver, state })
 }
 
 impl Peer {
     /// Queues a frame; `false` if the stream is over, or is ended hereby.
     pub(crate) fn send(&self, frame: FromOwner) -> bool {
+        self.queue(Word::Say(frame))
+    }
+
+    /// Takes what these frames would end off the stream's books, in silence.
+    pub(crate) fn settle(&self, frames: Vec<FromOwner>) {
+        self.queue(Word::Settle(frames));
+    }
+
+    fn queue(&self, word: Word) -> bool {
         if self.state.overrun.load(Ordering::Acquire) {
             return false;
         }
-        let weight = weight(&frame);
+        let weight = weight(&word);
         let waiting = self.state.bytes.fetch_add(weight, Ordering::AcqRel);
         let fits = waiting == 0 || waiting + weight <= self.state.bytes_max;
-        if fits && self.frames.try_send(frame).is_ok() {
+        if fits && self.words.try_send(word).is_ok() {
             return true;
         }
         self.state.overrun.store(true, Ordering::Release);
@@ -68,17 +87,17 @@ impl Peer {
 }
 
 impl Outbox {
-    /// The next frame; `Err` once the edge has been too slow.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<FromOwner, Overrun>> {
+    /// The next word; `Err` once the edge has been too slow.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Word, Overrun>> {
         if self.state.overrun.load(Ordering::Acquire) {
             return Poll::Ready(Err(Overrun));
         }
-        match self.frames.poll_recv(cx) {
+        match self.words.poll_recv(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(Err(Overrun)),
-            Poll::Ready(Some(frame)) => {
-                self.state.bytes.fetch_sub(weight(&frame), Ordering::AcqRel);
-                Poll::Ready(Ok(frame))
+            Poll::Ready(Some(word)) => {
+                self.state.bytes.fetch_sub(weight(&word), Ordering::AcqRel);
+                Poll::Ready(Ok(word))
             }
         }
     }
@@ -88,7 +107,12 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Overrun;
 
-fn weight(frame: &FromOwner) -> usize {
+fn weight(word: &Word) -> usize {
+    let frame = match word {
+        Word::Say(frame) => frame,
+        // Refusals, and nothing but.
+        Word::Settle(frames) => return FRAME_BYTES * frames.len().max(1),
+    };
     let entries = |entries: &[Entry]| -> usize {
         entries.iter().map(|entry| FRAME_BYTES / 2 + entry.payload.len()).sum()
     };

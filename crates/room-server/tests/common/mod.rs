@@ -2,6 +2,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod nodes;
+pub mod talker;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +69,7 @@ impl Owner {
     pub fn join(journal: &Memory, config: Config, seed: u64, registry: InProcess) -> Owner {
         assert_eq!(config.check(), Vec::<String>::new());
         let journal: Arc<dyn Journal> = Arc::new(journal.clone());
-        let server = RoomServer::new(config, journal, Arc::new(registry.clone()), clock(), seed);
+        let server = RoomServer::new(config, journal, Arc::new(registry.clone()), clock(), seed, None);
         let (dial, dialled) = mpsc::channel::<DuplexStream>(4);
         let incoming =
             tokio_stream::StreamExt::map(ReceiverStream::new(dialled), Ok::<_, std::io::Error>);
@@ -93,10 +96,7 @@ impl Owner {
 
     /// An edge's stream that has said who it is.
     pub async fn edge(&self, name: &str) -> Edge {
-        let edge = Edge::silent(self.channel().await).await;
-        let open = Open { edge: name.to_owned(), lane: 0 };
-        edge.say(Says::Open(open)).await;
-        edge
+        Edge::open(self.channel().await, name).await
     }
 }
 
@@ -117,6 +117,13 @@ impl Edge {
         let (to, frames) = mpsc::channel(1_024);
         let from = client.attach(ReceiverStream::new(frames)).await.expect("accepted").into_inner();
         Edge { client, to, from, aside: VecDeque::new(), next: 0 }
+    }
+
+    /// A stream that has said who it is.
+    pub async fn open(channel: Channel, name: &str) -> Edge {
+        let edge = Edge::silent(channel).await;
+        edge.say(Says::Open(Open { edge: name.to_owned(), lane: 0 })).await;
+        edge
     }
 
     pub async fn say(&self, says: Says) {
@@ -199,6 +206,14 @@ impl Edge {
         }
     }
 
+    /// Where it is told that the rooms of a slot went.
+    pub async fn moved(&mut self) -> (model::SlotNo, model::Epoch, NodeId) {
+        match self.find(|frame| matches!(frame, FromOwner::Moved { .. })).await {
+            FromOwner::Moved { slot, epoch, owner } => (slot, epoch, owner),
+            _ => unreachable!("only that is looked for"),
+        }
+    }
+
     async fn find(&mut self, wanted: impl Fn(&FromOwner) -> bool) -> FromOwner {
         if let Some(at) = self.aside.iter().position(&wanted) {
             return self.aside.remove(at).expect("it is there");
@@ -258,6 +273,10 @@ impl Edge {
 fn decode(frame: OwnerFrame) -> FromOwner {
     match frame.frame.expect("a frame says something") {
         Said::Heartbeat(_) => FromOwner::Heartbeat,
+        Said::Moved(moved) => {
+            let (slot, epoch, owner) = codec::decode_moved(&moved).expect("readable");
+            FromOwner::Moved { slot, epoch, owner }
+        }
         Said::Answer(answer) => {
             let (id, answer) = codec::decode_answer(answer).expect("readable");
             FromOwner::Answer { id, answer }
