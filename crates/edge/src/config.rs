@@ -22,6 +22,8 @@ pub struct Config {
     pub lanes: usize,
     /// Origins of pages that may connect, beside the edge's own.
     pub origins: Vec<String>,
+    /// Whether browsers are served: a room server's edge is for native clients only.
+    pub websocket: bool,
     /// Lets people in.
     pub door: Door,
     /// Clients that the gateway sends on in a second; more are told when to ask again. See

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster::{Load, Registry, gateway};
 use link::LaneConfig;
-use model::{End, EndCode, Limits, Seed};
+use model::{End, EndCode, Limits, NodeId, Seed};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) shards: Shards,
     pub(crate) lanes: Lanes,
+    pub(crate) websocket: bool,
     pub(crate) node: NodeId,
     pub(crate) registry: Arc<dyn Registry>,
     pub(crate) gateway: Gateway,
@@ -142,6 +143,7 @@ impl Edge {
             directory: Directory::default(),
             shards: shards.clone(),
             lanes,
+            websocket: config.websocket,
             node: config.node.clone(),
             registry: Arc::clone(&owners.registry),
             gateway: Gateway::new(config.connects_per_second, grpc_port, gateway_seed),

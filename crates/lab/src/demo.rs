@@ -113,7 +113,7 @@ async fn kill_primary(cluster: &mut Cluster, events: &mut Events) -> Result<(), 
 
 async fn draw(parlour: &Path, timeline: &Path, events: &Path, picture: &Path) -> Result<(), Fault> {
     let mut command = Command::new(parlour);
-    command.args(["verify", "--picture"]).arg(picture);
+    command.args(["verify", "draw", "--picture"]).arg(picture);
     command.arg("--timeline").arg(timeline).arg("--events").arg(events);
     match command.status().await {
         Ok(status) if status.success() => Ok(()),

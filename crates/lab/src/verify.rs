@@ -49,12 +49,19 @@ impl Verify {
         let timeline = folder.join("timeline.jsonl");
         let mut command = Command::new(parlour);
         command.arg("verify");
+        // Clients are spread evenly over the URLs: one that stands there more often gets more.
+        let shares = load.clients.div_ceil(load.grpc_clients.max(1));
         for edge in cluster.of(Kind::Edge) {
-            command.args(["--url", &edge.http_url()]);
+            for _ in 0..shares {
+                command.args(["--url", &edge.http_url()]);
+            }
+            if load.grpc_clients > 0 {
+                command.args(["--url", &format!("{}?transport=grpc", edge.http_url())]);
+            }
         }
         let child = command
-            .args(["--rooms", &load.talk_in.to_string(), "--clients", &load.clients.to_string()])
-            .args(["--grpc-clients", &load.grpc_clients.to_string()])
+            .args(["--rooms", &load.talk_in.to_string()])
+            .args(["--clients", &(load.clients + load.grpc_clients).to_string()])
             .args(["--rate", &load.rate.to_string(), "--seconds", &seconds.to_string()])
             .arg("--timeline")
             .arg(&timeline)

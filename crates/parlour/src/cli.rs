@@ -58,31 +58,31 @@ pub enum JournalCommand {
 #[derive(Debug, Default, Args)]
 pub struct SettingsArgs {
     /// A TOML file; `parlour config` prints one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// The folder in which everything is kept [default: ./parlour-data].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub data: Option<String>,
     /// HTTP and WebSocket; port 0 picks one [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", global = true)]
     pub listen: Option<String>,
     /// gRPC; port 0 picks one [default: 127.0.0.1:9090].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", global = true)]
     pub grpc: Option<String>,
     /// A file whose bytes are the key that HS256 tokens are signed with.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub token_key_file: Option<String>,
     /// Listen beyond loopback without a token key: anybody may claim any name.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub insecure: bool,
     /// What is logged: error, warn, info, debug, trace, or per module.
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Log JSON lines, for machines.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub log_json: bool,
     /// Any setting, such as limits.heartbeat_ms=5000; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE")]
+    #[arg(long = "set", value_name = "NAME=VALUE", global = true)]
     pub set: Vec<String>,
 }
 
@@ -93,22 +93,22 @@ pub struct ClusterArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// The members of etcd, such as http://10.0.0.1:2379,http://10.0.0.2:2379.
-    #[arg(long, value_name = "URL[,URL…]")]
+    #[arg(long, value_name = "URL[,URL…]", global = true)]
     pub etcd: Option<String>,
     /// The journal that all room servers share, such as postgres://parlour@10.0.0.1/parlour.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     pub journal: Option<String>,
     /// A file whose bytes are the key that all nodes of the cluster share.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub cluster_key_file: Option<String>,
     /// This process's id in the cluster [default: a fresh one].
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", global = true)]
     pub node: Option<String>,
     /// Where other nodes reach this room server; port 0 picks one [default: 127.0.0.1:7070].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", global = true)]
     pub link: Option<String>,
     /// The cluster's name [default: parlour].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", global = true)]
     pub cluster: Option<String>,
 }
 

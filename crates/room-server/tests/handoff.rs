@@ -5,8 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use common::nodes::Cluster;
-use common::talker::Talker;
 use common::room;
+use common::talker::Talker;
 use journal::{Journal as _, Memory, ReadError};
 use wire::link::MoveRequest;
 

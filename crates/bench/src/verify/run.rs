@@ -43,8 +43,9 @@ const SETTLED_LOOKS: u32 = 3;
 /// Publish and read from many clients, and check every promise over all of it.
 #[derive(Clone, Debug, Args)]
 pub struct VerifyOptions {
-    /// A server: ws://… for WebSocket, grpc://… for gRPC. May be repeated: clients are spread evenly over
-    /// all that are named, so that one named twice gets twice as many.
+    /// A server: ws://… for WebSocket, grpc://… for gRPC, http://… for a gateway that names one (with
+    /// `?transport=grpc` one for gRPC). May be repeated: clients are spread evenly over all that are
+    /// named, so that one named twice gets twice as many; where one is away, those of its kind are tried.
     #[arg(long = "url", value_name = "URL", required = true)]
     pub urls: Vec<String>,
     /// How frames are written over WebSocket.
@@ -137,7 +138,10 @@ fn dialers(options: &VerifyOptions) -> Result<Vec<Dialer>, BenchError> {
         None => None,
     };
     let target = |url: &String| Target { url: url.clone(), encoding: options.encoding };
-    let dialer = |url| Dialer::new(target(url)).with_token(token.clone());
+    let dialer = |url| {
+        let dialer = Dialer::new(target(url)).with_token(token.clone());
+        dialer.with_alternatives(&options.urls)
+    };
     Ok(options.urls.iter().map(dialer).collect())
 }
 

@@ -39,12 +39,13 @@ const REQUESTS_MAX: usize = 4_096;
 
 /// The routes of an edge.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
+    let sockets = if shared.websocket { get(upgrade::open) } else { get(elsewhere) };
     Router::new()
         .route("/", get(front_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/v1/connect", get(gateway::connect))
-        .route("/v1/ws", get(upgrade::open))
+        .route("/v1/ws", sockets)
         .layer(
             ServiceBuilder::new()
                 .layer(HandleErrorLayer::new(shed))
@@ -53,6 +54,12 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
                 .timeout(ANSWER_WITHIN),
         )
         .with_state(shared)
+}
+
+/// This node owns rooms and has no browsers.
+async fn elsewhere() -> Response {
+    let text = "this is a room server, which serves no WebSockets; /v1/connect names the edges\n";
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 async fn front_page() -> &'static str {

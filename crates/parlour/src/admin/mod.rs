@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use cluster::{Node, Registry, Role as NodeRole, View};
-use model::{NodeId, SlotNo};
 use journal::postgres::Postgres;
+use model::{NodeId, SlotNo};
 use registry::etcd::{Constants, Etcd, OpenError};
 use serde_json::json;
 use tonic::transport::Channel;

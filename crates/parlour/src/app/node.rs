@@ -346,6 +346,7 @@ fn edge_config(settings: &Settings, node: NodeId, door: Door, websocket: bool) -
         origins: settings.origins.clone(),
         websocket,
         door,
+        connects_per_second: settings.connects_per_second,
     }
 }
 

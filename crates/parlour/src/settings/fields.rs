@@ -223,6 +223,11 @@ pub(super) const FIELDS: &[Field] = &[
     count!("lanes", "Streams from the edge to the owner of rooms.", lanes),
     count!("drain_within_ms", "Milliseconds that leaving may take.", drain_within_ms),
     count!(
+        "connects_per_second",
+        "Clients that the gateway sends on in a second; more are told when to ask again.",
+        connects_per_second
+    ),
+    count!(
         "headroom_bytes",
         "Free bytes of disk below which publishes are refused; at most a twentieth of the disk counts, and \
          the log says at the start how many that is.",

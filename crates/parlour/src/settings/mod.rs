@@ -69,6 +69,8 @@ pub struct Settings {
     pub lanes: usize,
     /// Milliseconds that a drain may take.
     pub drain_within_ms: u64,
+    /// Clients that the gateway sends on in a second.
+    pub connects_per_second: u32,
     /// Free bytes of disk below which publishes are refused.
     pub headroom_bytes: u64,
     /// Milliseconds until a redacted text has left the disk.
@@ -97,6 +99,7 @@ impl Default for Settings {
             shards: 0,
             lanes: 2,
             drain_within_ms: 10_000,
+            connects_per_second: edge::CONNECTS_PER_SECOND,
             headroom_bytes: 256 * 1024 * 1024,
             erase_within_ms: 600_000,
             retention: Vec::new(),
@@ -226,6 +229,9 @@ impl Settings {
         }
         if self.retention_interval_ms == 0 {
             faults.push("retention_interval_ms must be more than 0".into());
+        }
+        if self.connects_per_second == 0 {
+            faults.push("connects_per_second must be more than 0".into());
         }
         if self.lanes == 0 {
             faults.push("lanes must be more than 0".into());

@@ -167,9 +167,8 @@ impl Cluster {
         let (listener, dialled) = mpsc::channel::<DuplexStream>(64);
         let incoming =
             tokio_stream::StreamExt::map(ReceiverStream::new(dialled), Ok::<_, io::Error>);
-        let routes = Server::builder()
-            .add_service(server.link_service())
-            .add_service(server.peer_service());
+        let routes =
+            Server::builder().add_service(server.link_service()).add_service(server.peer_service());
         let serving = tokio::spawn(async move {
             routes.serve_with_incoming(incoming).await.expect("pipes do not fail");
         });
