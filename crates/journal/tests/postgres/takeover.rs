@@ -41,7 +41,9 @@ async fn thousands_of_racing_takeovers_leave_no_entry_of_a_zombie() {
                         let head = writer.journal.head(&writer.room).await.expect("readable");
                         heads.push((claimed.fence, head.map_or(0, |head| head.head)));
                     }
-                    Err(error) => assert!(matches!(error, ClaimError::Refused { .. }), "{error:?}"),
+                    // On a busy machine a claim, too, may be taken for one that has stopped.
+                    Err(ClaimError::Refused { .. } | ClaimError::Unknown(_)) => {}
+                    Err(error) => panic!("{error:?}"),
                 }
                 // Goes on until it is told: it does not know that it is a zombie.
                 for _ in 0..4 {
@@ -71,7 +73,7 @@ async fn thousands_of_racing_takeovers_leave_no_entry_of_a_zombie() {
     }
     let others = stored.len() - acknowledged;
     assert!(others <= unsure, "{others} entries are there that were refused");
-    assert!(heads.len() > 500, "{} takeovers", heads.len());
+    assert!(heads.len() > 1_000, "{} takeovers", heads.len());
     for (fence, head) in heads {
         let later = stored.iter().filter(|entry| entry.seq > head);
         let zombies = later.filter(|entry| entry.fence < fence).count();
