@@ -55,6 +55,13 @@ impl Condition {
         }
     }
 
+    /// The probe was refused, but answered: writes may be tried.
+    fn answers(&self, failure: &Failure) {
+        if let Some(broken) = &mut *self.lock() {
+            *broken = Broken { why: failure.to_string(), hangs: false };
+        }
+    }
+
     /// Why nothing is tried now, if so.
     pub(super) fn refusal(&self) -> Option<Failure> {
         let broken = self.lock();
@@ -74,7 +81,7 @@ impl Condition {
 
 /// Tries a database that could not be written, so that a node without a publish knows when it can.
 pub(super) async fn probe(shared: Arc<Shared>) {
-    let mut hung = None;
+    let mut hung: Option<String> = None;
     loop {
         if shared.condition.why().is_none() {
             shared.condition.changed.notified().await;
@@ -83,8 +90,8 @@ pub(super) async fn probe(shared: Arc<Shared>) {
         let probed = async {
             let conn = shared.upkeep.take().await?;
             // A probe that hung is ended through the next connection, which may be to another host.
-            if let Some(name) = hung.take() {
-                conn.query(END_PROBE, &[&name]).await?;
+            if let Some(name) = &hung {
+                conn.query(END_PROBE, &[name]).await?;
             }
             let probed = conn.query(PROBE, &[]).await;
             hung = matches!(probed, Err(Failure::Silent)).then(|| conn.name().to_owned());
@@ -93,7 +100,10 @@ pub(super) async fn probe(shared: Arc<Shared>) {
         match probed.await {
             Ok(_) => shared.condition.worked(),
             Err(failure) => {
-                shared.condition.failed(&failure);
+                match failure {
+                    Failure::RolledBack(..) => shared.condition.answers(&failure),
+                    _ => shared.condition.failed(&failure),
+                }
                 tokio::time::sleep(PROBE_EVERY).await;
             }
         }
@@ -106,6 +116,8 @@ const END_PROBE: &str =
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::error::SqlState;
+
     use super::*;
 
     #[test]
@@ -118,6 +130,8 @@ mod tests {
         // One that was under way says something else; it still hangs.
         condition.failed(&Failure::Unconnected("refused".into()));
         assert!(condition.refusal().is_some());
+        condition.answers(&Failure::RolledBack(SqlState::DISK_FULL, String::new()));
+        assert!(condition.why().is_some() && condition.refusal().is_none());
         condition.worked();
         assert!(condition.why().is_none() && condition.refusal().is_none());
     }
