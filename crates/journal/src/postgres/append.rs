@@ -49,13 +49,13 @@ impl Job {
 
 /// Rooms together with the fence of the slot that asks: what is read under it is where it left them.
 const ROOMS: &str = concat!(
-    "SELECT a.number, s.fence, ",
+    "SELECT a.number, s.fence, s.nonce, ",
     room_columns!(),
     " FROM unnest($1::int[], $2::text[]) WITH ORDINALITY AS a(slot, room, number)
     JOIN parlour_slot s ON s.slot = a.slot
     LEFT JOIN parlour_room r ON r.room = a.room ORDER BY a.number"
 );
-const FENCE: &str = "SELECT fence FROM parlour_slot WHERE slot = $1";
+const FENCE: &str = "SELECT 1 FROM parlour_slot WHERE slot = $1 AND fence = $2 AND nonce = $3";
 
 /// Where the writers find their jobs.
 pub(super) type Queue = Arc<Mutex<mpsc::UnboundedReceiver<Job>>>;
@@ -104,6 +104,9 @@ async fn write(shared: &Shared, jobs: Vec<Job>) {
     let jobs = held(shared, jobs);
     if jobs.is_empty() {
         return;
+    }
+    if let Some(failure) = shared.condition.refusal() {
+        return fail(shared, jobs, &failure);
     }
     let conn = match shared.appends.take().await {
         Ok(conn) => conn,
@@ -160,9 +163,10 @@ async fn learn(shared: &Shared, conn: &Conn, jobs: &[Job]) -> Result<(), Failure
     for ((room, slot, fence), row) in wanted.iter().zip(&rows) {
         let unreadable = |error| Failure::Lost(format!("{error:?}"));
         let stored = get::<i64>(row, 1).map_err(unreadable)?;
-        let known = room_row(row, 2).map_err(unreadable)?;
+        let nonce = get::<i64>(row, 2).map_err(unreadable)?;
+        let known = room_row(row, 3).map_err(unreadable)?;
         let mut claims = shared.claims();
-        if stored == at(*fence) {
+        if stored == at(*fence) && claims.nonce(*slot, *fence) == Some(nonce as u64) {
             claims.learn(*slot, *fence, room.clone(), known);
         } else {
             claims.end(*slot, *fence);
@@ -218,7 +222,7 @@ async fn commit(shared: &Shared, conn: &Conn, mut drafts: Vec<(Job, Draft)>) {
 /// Ends whoever kept these appends from their slots' rows.
 async fn end_holders(conn: &Conn, drafts: &[(Job, Draft)]) -> Result<(), Failure> {
     for (_, draft) in drafts {
-        holder::end(conn, draft.slot, Some(draft.fence)).await?;
+        holder::end(conn, draft.slot, Some((draft.fence, draft.nonce))).await?;
     }
     Ok(())
 }
@@ -279,8 +283,9 @@ async fn refuse(shared: &Shared, conn: &Conn, job: Job, draft: Draft) {
     }
 }
 
-/// Whether the slot's fence is still the one of the draft.
+/// Whether the slot's claim is still the one of the draft.
 async fn fence(conn: &Conn, draft: &Draft) -> Result<bool, Failure> {
-    let row = conn.query_opt(FENCE, &[&slot_number(draft.slot)]).await?;
-    Ok(row.and_then(|row| get::<i64>(&row, 0).ok()) == Some(at(draft.fence)))
+    let (fence, nonce) = (at(draft.fence), draft.nonce as i64);
+    let row = conn.query_opt(FENCE, &[&slot_number(draft.slot), &fence, &nonce]).await?;
+    Ok(row.is_some())
 }

@@ -37,12 +37,15 @@ pub(super) async fn claim(
         failure.claim_error()
     };
     let conn = shared.claimers.take().await.map_err(failed)?;
+    if let Some(failure) = shared.condition.refusal() {
+        return Err(failure.claim_error());
+    }
     let mut stranger = String::new();
     for _ in 0..TRIES {
         match attempt(&conn, slot, epoch, nonce).await {
             Ok(Some(claimed)) => {
                 shared.condition.worked();
-                shared.claims().put(slot, claimed);
+                shared.claims().put(slot, nonce, claimed);
                 return Ok(claimed);
             }
             Ok(None) => return refused(&conn, slot).await.map_err(failed)?,

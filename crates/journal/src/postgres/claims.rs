@@ -7,6 +7,7 @@
 //! # Invariants
 //! - What is known of a room was read or written under the slot's present fence.
 //! - After an outcome that is not known the claim is gone.
+//! - A claim is fence *and* nonce: after a failover that lost a claim the same fence may be given again.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,6 +38,7 @@ pub(super) struct Claims {
 #[derive(Clone, Copy)]
 struct Held {
     fence: Fence,
+    nonce: u64,
     slot_pos: u64,
 }
 
@@ -58,6 +60,7 @@ pub(super) struct Entry {
 pub(super) struct Draft {
     pub(super) slot: SlotNo,
     pub(super) fence: Fence,
+    pub(super) nonce: u64,
     pub(super) old_pos: u64,
     pub(super) new_pos: u64,
     pub(super) rooms: BTreeMap<RoomName, RoomRow>,
@@ -74,10 +77,10 @@ impl Claims {
     }
 
     /// A claim was made.
-    pub(super) fn put(&mut self, slot: SlotNo, claimed: Claimed) {
+    pub(super) fn put(&mut self, slot: SlotNo, nonce: u64, claimed: Claimed) {
         // Answers of two claims may overtake each other.
         if self.slots.get(&slot).is_none_or(|held| held.fence < claimed.fence) {
-            let held = Held { fence: claimed.fence, slot_pos: claimed.slot_pos };
+            let held = Held { fence: claimed.fence, nonce, slot_pos: claimed.slot_pos };
             self.slots.insert(slot, held);
         }
     }
@@ -87,6 +90,11 @@ impl Claims {
         if self.slots.get(&slot).is_some_and(|held| held.fence <= fence) {
             self.slots.remove(&slot);
         }
+    }
+
+    /// The nonce of the claim under this fence, if it has not ended here.
+    pub(super) fn nonce(&self, slot: SlotNo, fence: Fence) -> Option<u64> {
+        self.slots.get(&slot).filter(|held| held.fence == fence).map(|held| held.nonce)
     }
 
     /// Whether the slot was claimed through this engine under this fence, and may be still.
@@ -124,6 +132,7 @@ impl Claims {
         let mut draft = Draft {
             slot,
             fence,
+            nonce: held.nonce,
             old_pos: held.slot_pos,
             new_pos: held.slot_pos,
             rooms: BTreeMap::new(),

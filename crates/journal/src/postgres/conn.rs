@@ -77,7 +77,7 @@ impl Connector {
             .await
             .map_err(|_| Failure::Unconnected("it does not answer".into()))?
             .map_err(|error| unconnected(Failure::of(&error)))?;
-        let conn = Conn::new(client, connection, self.answer_within);
+        let conn = Conn::new(name, client, connection, self.answer_within);
         let set_up = self.set_up(&conn, kind);
         set_up.await.map_err(unconnected)?;
         // What was warned of so far belongs to no statement of ours.
@@ -128,6 +128,8 @@ impl Kind {
 }
 
 pub(super) struct Conn {
+    /// What the server calls the session.
+    name: String,
     client: Client,
     answer_within: Duration,
     /// The first warning since the last statement began.
@@ -142,6 +144,7 @@ pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Conn {
     fn new<S, T>(
+        name: String,
         client: Client,
         mut connection: tokio_postgres::Connection<S, T>,
         answer_within: Duration,
@@ -164,6 +167,7 @@ impl Conn {
             }
         });
         Conn {
+            name,
             client,
             answer_within,
             warned,
@@ -171,6 +175,10 @@ impl Conn {
             driver: driver.abort_handle(),
             statements: Mutex::default(),
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Runs one statement in a transaction of its own.

@@ -54,7 +54,7 @@ use crate::{
 
 use append::Job;
 use conn::{Connector, Kind};
-use pool::Leased;
+use pool::{Leased, Pool};
 use shared::Shared;
 
 pub use open_error::OpenError;
@@ -140,9 +140,17 @@ impl Postgres {
         F: FnOnce(Leased) -> R + Send + 'static,
         R: Future<Output = Result<T, ReadError>> + Send + 'static,
     {
-        let shared = Arc::clone(&self.shared);
+        self.read_through(Arc::clone(&self.shared.readers), read)
+    }
+
+    fn read_through<T, F, R>(&self, pool: Arc<Pool>, read: F) -> BoxFuture<'_, Result<T, ReadError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Leased) -> R + Send + 'static,
+        R: Future<Output = Result<T, ReadError>> + Send + 'static,
+    {
         let answer = self.spawn(async move {
-            match shared.readers.take().await {
+            match pool.take().await {
                 Ok(conn) => read(conn).await,
                 Err(failure) => Err(failure.read_error()),
             }
@@ -337,15 +345,17 @@ impl Journal for Postgres {
     }
 
     fn verify(&self, fences: &[(SlotNo, Fence)]) -> BoxFuture<'_, Result<Vec<SlotNo>, ReadError>> {
-        let fences = fences.to_vec();
-        let shared = Arc::clone(&self.shared);
-        self.read(move |conn| async move {
-            let mut superseded = reads::verify(&conn, &fences).await?;
-            let claims = shared.claims();
-            let ended = fences.iter().filter(|(slot, fence)| !claims.holds(*slot, *fence));
-            superseded.extend(ended.map(|(slot, _)| *slot));
+        let (mut held, mut superseded) = (Vec::new(), Vec::new());
+        for (slot, fence) in fences {
+            match self.shared.claims().nonce(*slot, *fence) {
+                Some(nonce) => held.push((*slot, *fence, nonce)),
+                None => superseded.push(*slot),
+            }
+        }
+        let pool = Arc::clone(&self.shared.verifier);
+        self.read_through(pool, move |conn| async move {
+            superseded.extend(reads::verify(&conn, &held).await?);
             superseded.sort_unstable();
-            superseded.dedup();
             Ok(superseded)
         })
     }

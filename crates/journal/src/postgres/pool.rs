@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,18 +14,29 @@ pub(super) struct Pool {
     connector: Arc<Connector>,
     idle: Mutex<Vec<Conn>>,
     places: Arc<Semaphore>,
+    /// How long one may be waited for.
+    within: Duration,
 }
 
 impl Pool {
-    pub(super) fn new(kind: Kind, connector: Arc<Connector>, size: usize) -> Arc<Pool> {
+    pub(super) fn new(
+        kind: Kind,
+        connector: Arc<Connector>,
+        size: usize,
+        within: Duration,
+    ) -> Arc<Pool> {
         let places = Arc::new(Semaphore::new(size.max(1)));
-        Arc::new(Pool { kind, connector, idle: Mutex::default(), places })
+        Arc::new(Pool { kind, connector, idle: Mutex::default(), places, within })
     }
 
     /// A connection: one that is idle, or a new one. Waits while all are in use.
     pub(super) async fn take(self: &Arc<Pool>) -> Result<Leased, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        let place = place.map_err(|_| Failure::Unconnected("the journal is closed".into()))?;
+        let place = Arc::clone(&self.places).acquire_owned();
+        let place = tokio::time::timeout(self.within, place).await;
+        let busy = || Failure::Unconnected("all connections are busy".into());
+        let place = place
+            .map_err(|_| busy())?
+            .map_err(|_| Failure::Unconnected("the journal is closed".into()))?;
         let idle = loop {
             match self.idle().pop() {
                 Some(conn) if !conn.is_fit() => drop(conn),

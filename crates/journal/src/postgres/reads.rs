@@ -74,9 +74,9 @@ const STATES: &str = "
     ORDER BY k.number";
 
 const VERIFY: &str = "
-    SELECT a.slot FROM unnest($1::int[], $2::bigint[]) AS a(slot, fence)
+    SELECT a.slot FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS a(slot, fence, nonce)
     LEFT JOIN parlour_slot s ON s.slot = a.slot
-    WHERE s.fence IS DISTINCT FROM a.fence";
+    WHERE s.fence IS DISTINCT FROM a.fence OR s.nonce IS DISTINCT FROM a.nonce";
 
 const ROOMS: &str = concat!(
     "SELECT r.room, ",
@@ -235,11 +235,12 @@ pub(super) async fn states(
     keys.iter().zip(&rows).map(|(key, row)| state(room, key, row, 0)).collect()
 }
 
-/// Slots that somebody else claimed, in one query.
-pub(super) async fn verify(conn: &Conn, fences: &[(SlotNo, Fence)]) -> Read<Vec<SlotNo>> {
-    let slots: Vec<i32> = fences.iter().map(|(slot, _)| slot_number(*slot)).collect();
-    let numbers: Vec<i64> = fences.iter().map(|(_, fence)| at(*fence)).collect();
-    let rows = ask(conn, VERIFY, &[&slots, &numbers]).await?;
+/// Slots that somebody else claimed, of these with the fences and nonces of their claims; in one query.
+pub(super) async fn verify(conn: &Conn, claims: &[(SlotNo, Fence, u64)]) -> Read<Vec<SlotNo>> {
+    let slots: Vec<i32> = claims.iter().map(|(slot, ..)| slot_number(*slot)).collect();
+    let fences: Vec<i64> = claims.iter().map(|(_, fence, _)| at(*fence)).collect();
+    let nonces: Vec<i64> = claims.iter().map(|(.., nonce)| *nonce as i64).collect();
+    let rows = ask(conn, VERIFY, &[&slots, &fences, &nonces]).await?;
     rows.iter().map(|row| get::<i32>(row, 0).map(|slot| slot as SlotNo)).collect()
 }
 

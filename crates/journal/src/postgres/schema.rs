@@ -31,6 +31,9 @@ const STEPS: &[Step] = &[Step { version: 1, needs: 1, sql: include_str!("schema_
 /// The version that this program knows.
 const KNOWN: i32 = STEPS[STEPS.len() - 1].version;
 
+/// A change of large tables may take long, and whoever comes second waits for it.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0";
+
 /// Any number that nobody else uses for a lock in this database.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7308895160837563749)";
 
@@ -58,9 +61,9 @@ pub(super) async fn init(conn: &Conn, settings: &Settings) -> Result<(), OpenErr
     let place = settings.place();
     let refused = |failure: Failure| refused(&place, &failure);
     check_server(conn, &place).await?;
-    conn.run("BEGIN").await.map_err(refused)?;
+    conn.run(BEGIN).await.map_err(refused)?;
     let made = async {
-        conn.run(LOCK).await.map_err(refused)?;
+        conn.run_unbounded(LOCK).await.map_err(refused)?;
         conn.run(VERSIONS).await.map_err(refused)?;
         migrate(conn, &place).await?;
         if !is_made(conn, settings).await? {
@@ -80,9 +83,9 @@ pub(super) async fn check(conn: &Conn, settings: &Settings) -> Result<(), OpenEr
     }
     let stored = stored(conn, &place).await?;
     if stored < KNOWN {
-        conn.run("BEGIN").await.map_err(refused)?;
+        conn.run(BEGIN).await.map_err(refused)?;
         let made = async {
-            conn.run(LOCK).await.map_err(refused)?;
+            conn.run_unbounded(LOCK).await.map_err(refused)?;
             migrate(conn, &place).await
         };
         finish(conn, &place, made.await).await?;
@@ -135,7 +138,7 @@ async fn migrate(conn: &Conn, place: &str) -> Result<(), OpenError> {
     let refused = |failure: Failure| refused(place, &failure);
     let stored = stored(conn, place).await?;
     for step in STEPS.iter().filter(|step| step.version > stored) {
-        conn.run(step.sql).await.map_err(refused)?;
+        conn.run_unbounded(step.sql).await.map_err(refused)?;
         let note: [&(dyn ToSql + Sync); 2] = [&step.version, &step.needs];
         conn.query(NOTE_STEP, &note).await.map_err(refused)?;
         tracing::info!(version = step.version, "the journal's tables were changed");

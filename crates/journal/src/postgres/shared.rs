@@ -15,6 +15,9 @@ pub(super) struct Shared {
     pub(super) appends: Arc<Pool>,
     pub(super) claimers: Arc<Pool>,
     pub(super) readers: Arc<Pool>,
+    /// One connection: owners stop reading when fences cannot be verified, so no herd of readers and no
+    /// claim that hangs may stand before it.
+    pub(super) verifier: Arc<Pool>,
     pub(super) upkeep: Arc<Pool>,
     pub(super) condition: Condition,
     /// One for each append, claim or trim that was handed over and is not answered.
@@ -27,11 +30,13 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(settings: Settings, connector: Connector) -> Shared {
         let connector = Arc::new(connector);
-        let pool = |kind, size| Pool::new(kind, Arc::clone(&connector), size);
+        let pool =
+            |kind, size| Pool::new(kind, Arc::clone(&connector), size, settings.answer_within);
         Shared {
             appends: pool(Kind::Append, settings.writers),
             claimers: pool(Kind::Claim, settings.claimers),
             readers: pool(Kind::Read, settings.readers),
+            verifier: pool(Kind::Read, 1),
             // One trims, one deletes what was trimmed, one asks whether the database can be written.
             upkeep: pool(Kind::Upkeep, 3),
             condition: Condition::default(),

@@ -16,16 +16,17 @@ macro_rules! held {
     () => {
         "WITH held AS (
             UPDATE parlour_slot s SET slot_pos = a.new_pos
-            FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[])
-                AS a(slot, fence, old_pos, new_pos)
-            WHERE s.slot = a.slot AND s.fence = a.fence AND s.slot_pos = a.old_pos
+            FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+                AS a(slot, fence, nonce, old_pos, new_pos)
+            WHERE s.slot = a.slot AND s.fence = a.fence AND s.nonce = a.nonce
+                AND s.slot_pos = a.old_pos
             RETURNING s.slot
         ), room AS (
             INSERT INTO parlour_room AS r
                 (slot, room, log, first, head, ordinal, at_ms, first_ordinal)
             SELECT t.slot, t.room, t.log, 1, t.head, t.ordinal, t.at_ms, 0
-            FROM unnest($5::int[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
-                $10::bigint[]) AS t(slot, room, log, head, ordinal, at_ms)
+            FROM unnest($6::int[], $7::text[], $8::text[], $9::bigint[], $10::bigint[],
+                $11::bigint[]) AS t(slot, room, log, head, ordinal, at_ms)
             JOIN held USING (slot)
             ON CONFLICT (room) DO UPDATE
                 SET head = excluded.head, ordinal = excluded.ordinal, at_ms = excluded.at_ms
@@ -34,10 +35,10 @@ macro_rules! held {
         ), entry AS (
             INSERT INTO parlour_entry (slot, room, seq, ordinal, post, slot_pos, at_ms, author,
                 session, id, kind, target, key, remove, digest, fence, payload, head_sum, body_sum)
-            SELECT t.* FROM unnest($11::int[], $12::text[], $13::bigint[], $14::bigint[],
-                $15::bool[], $16::bigint[], $17::bigint[], $18::text[], $19::text[], $20::text[],
-                $21::smallint[], $22::bigint[], $23::bytea[], $24::bool[], $25::bigint[],
-                $26::bigint[], $27::bytea[], $28::int[], $29::int[])
+            SELECT t.* FROM unnest($12::int[], $13::text[], $14::bigint[], $15::bigint[],
+                $16::bool[], $17::bigint[], $18::bigint[], $19::text[], $20::text[], $21::text[],
+                $22::smallint[], $23::bigint[], $24::bytea[], $25::bool[], $26::bigint[],
+                $27::bigint[], $28::bytea[], $29::int[], $30::int[])
                 AS t(slot, room, seq, ordinal, post, slot_pos, at_ms, author, session, id, kind,
                     target, key, remove, digest, fence, payload, head_sum, body_sum)
             JOIN held ON held.slot = t.slot
@@ -61,22 +62,22 @@ pub(super) const EVERYTHING: &str = concat!(
     ", erased AS (
         UPDATE parlour_entry e
         SET kind = 6, digest = 0, payload = t.payload, body_sum = t.body_sum
-        FROM unnest($30::int[], $31::text[], $32::bigint[], $33::bytea[], $34::int[])
+        FROM unnest($31::int[], $32::text[], $33::bigint[], $34::bytea[], $35::int[])
             AS t(slot, room, seq, payload, body_sum)
         JOIN held USING (slot)
         WHERE e.slot = t.slot AND e.room = t.room AND e.seq = t.seq
     ), put AS (
         INSERT INTO parlour_state (slot, room, kind, seq, who, key, value, sum)
-        SELECT t.* FROM unnest($35::int[], $36::text[], $37::smallint[], $38::bigint[],
-            $39::text[], $40::bytea[], $41::bytea[], $42::int[])
+        SELECT t.* FROM unnest($36::int[], $37::text[], $38::smallint[], $39::bigint[],
+            $40::text[], $41::bytea[], $42::bytea[], $43::int[])
             AS t(slot, room, kind, seq, who, key, value, sum)
         JOIN held ON held.slot = t.slot
         ON CONFLICT (slot, room, kind, seq, who, key) DO UPDATE
             SET value = excluded.value, sum = excluded.sum
     ), deleted AS (
         DELETE FROM parlour_state s
-        USING unnest($43::int[], $44::text[], $45::smallint[], $46::bigint[], $47::text[],
-            $48::bytea[]) AS t(slot, room, kind, seq, who, key), held
+        USING unnest($44::int[], $45::text[], $46::smallint[], $47::bigint[], $48::text[],
+            $49::bytea[]) AS t(slot, room, kind, seq, who, key), held
         WHERE held.slot = t.slot AND s.slot = t.slot AND s.room = t.room AND s.kind = t.kind
             AND s.seq = t.seq AND s.who = t.who AND s.key = t.key
     )",
@@ -99,6 +100,7 @@ pub(super) struct Columns<'a> {
 struct Slots {
     slot: Vec<i32>,
     fence: Vec<i64>,
+    nonce: Vec<i64>,
     old_pos: Vec<i64>,
     new_pos: Vec<i64>,
 }
@@ -171,6 +173,7 @@ impl<'a> Columns<'a> {
         let slot = slot_number(draft.slot);
         self.slots.slot.push(slot);
         self.slots.fence.push(at(draft.fence));
+        self.slots.nonce.push(draft.nonce as i64);
         self.slots.old_pos.push(at(draft.old_pos));
         self.slots.new_pos.push(at(draft.new_pos));
         for (room, row) in &draft.rooms {
@@ -216,6 +219,7 @@ impl<'a> Columns<'a> {
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![
             &s.slot,
             &s.fence,
+            &s.nonce,
             &s.old_pos,
             &s.new_pos,
             &r.slot,

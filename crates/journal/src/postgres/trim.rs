@@ -16,7 +16,8 @@ const SWEEP_ROWS_MAX: i64 = 8_192;
 /// then less is trimmed than could be, by that append's entries.
 const TRIM: &str = concat!(
     "WITH held AS MATERIALIZED (
-        SELECT slot FROM parlour_slot WHERE slot = $1 AND fence = $2 FOR NO KEY UPDATE
+        SELECT slot FROM parlour_slot WHERE slot = $1 AND fence = $2 AND nonce = $5
+        FOR NO KEY UPDATE
     ), below AS (
         SELECT r.room, e.seq, e.ordinal FROM held
         JOIN parlour_room r ON r.room = $3 AND r.slot = held.slot
@@ -54,10 +55,13 @@ pub(super) async fn trim(
     room: RoomName,
     first: Seq,
 ) -> Result<(), AppendError> {
-    if !shared.claims().holds(slot, fence) {
+    let Some(nonce) = shared.claims().nonce(slot, fence) else {
         return Err(AppendError::Fenced);
+    };
+    if let Some(failure) = shared.condition.refusal() {
+        return Err(failure.append_error());
     }
-    let trimmed = try_trim(shared, slot, fence, &room, first).await;
+    let trimmed = try_trim(shared, (slot, fence, nonce), &room, first).await;
     shared.claims().forget_room(&room);
     match trimmed {
         Ok(result) => {
@@ -79,8 +83,7 @@ pub(super) async fn trim(
 
 async fn try_trim(
     shared: &Shared,
-    slot: SlotNo,
-    fence: Fence,
+    (slot, fence, nonce): (SlotNo, Fence, u64),
     room: &RoomName,
     first: Seq,
 ) -> Result<Result<(), AppendError>, Failure> {
@@ -90,7 +93,8 @@ async fn try_trim(
     // A second trim of the room may move it in between; then the next look finds nothing to do.
     for _ in 0..2 {
         let (name, slot_no) = (room.as_str(), slot_number(slot));
-        let row = conn.query_opt(TRIM, &[&slot_no, &at(fence), &name, &at(first)]).await?;
+        let (fence, first_no, nonce) = (at(fence), at(first), nonce as i64);
+        let row = conn.query_opt(TRIM, &[&slot_no, &fence, &name, &first_no, &nonce]).await?;
         let row = row.ok_or_else(|| Failure::Lost("a trim answered nothing".into()))?;
         let count = |column| get::<i64>(&row, column).map_err(unreadable);
         if count(0)? == 0 {

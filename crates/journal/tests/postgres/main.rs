@@ -4,6 +4,7 @@
 
 mod groups;
 mod opening;
+mod plans;
 mod proxy;
 mod server;
 mod standby;

@@ -100,6 +100,35 @@ async fn an_engine_that_is_open_goes_on_while_newer_tables_come() {
     drop(Arc::clone(&journal));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_owns_its_schema_and_nothing_else_is_enough() {
+    let server = server::shared();
+    tokio::task::block_in_place(|| {
+        server.sql("CREATE ROLE plain LOGIN; CREATE SCHEMA plain AUTHORIZATION plain");
+    });
+    let url = server::url(&[server.port], "plain").replace("user=postgres", "user=plain");
+    let settings = Settings::new(&url, "test", SLOTS, "fnv");
+    tokio::task::block_in_place(|| Postgres::init(&settings)).expect("made");
+    let journal = open(&settings, 1);
+    let mut writer = Writer::start(&journal, 0, 1).await;
+    writer.append("one").await.expect("appended");
+    // It may end its own kind's sessions, and write a probe.
+    let (zombie, connection) = tokio_postgres::connect(
+        &format!("{url} application_name=parlour/zombie/append0"),
+        tokio_postgres::NoTls,
+    )
+    .await
+    .expect("connected");
+    tokio::spawn(connection);
+    let lock = "BEGIN; SELECT 1 FROM parlour_slot WHERE slot = 0 FOR NO KEY UPDATE";
+    zombie.batch_execute(lock).await.expect("locked");
+    journal.claim(0, 5, 1).await.expect("it gets through");
+    zombie.simple_query("SELECT 1").await.expect_err("the zombie was ended");
+    let probe = "SELECT pg_logical_emit_message(true, 'parlour', 'probe')";
+    let plain = url.clone();
+    tokio::task::block_in_place(|| server::sql_at(&plain, probe)).expect("a plain role may");
+}
+
 #[test]
 fn a_wrong_password_is_refused_without_showing_it() {
     let server = server::Server::start("");

@@ -124,7 +124,7 @@ async fn without_its_standby_publishes_are_unknown_in_time_and_reads_go_on() {
     assert!(waiting.await.expect("no panic") > 10, "reads go on meanwhile");
     assert!(!journal.health().writable);
     let claim = journal.claim(0, 1, 1).await;
-    assert!(matches!(claim, Err(ClaimError::Unknown(_))), "{claim:?}");
+    assert!(matches!(claim, Err(ClaimError::Unavailable(_))), "nothing is tried: {claim:?}");
     assert!(journal.head(&room_of(0)).await.is_ok());
     wait_for_standby(&server, "");
     writer.claim().await;

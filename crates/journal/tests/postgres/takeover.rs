@@ -29,11 +29,11 @@ async fn thousands_of_racing_takeovers_leave_no_entry_of_a_zombie() {
         let (journal, epochs) = (open(&settings, nonce), Arc::clone(&epochs));
         owners.push(tokio::spawn(async move {
             let mut writer = Writer::without_claim(&journal, 0, nonce);
-            let mut heads = Vec::new();
+            let (mut heads, mut unknown) = (Vec::new(), 0);
             loop {
                 let epoch = epochs.fetch_add(1, Ordering::Relaxed);
                 if epoch > TAKEOVERS {
-                    return (writer, heads);
+                    return (writer, heads, unknown);
                 }
                 match journal.claim(0, epoch, nonce).await {
                     Ok(claimed) => {
@@ -41,13 +41,20 @@ async fn thousands_of_racing_takeovers_leave_no_entry_of_a_zombie() {
                         let head = writer.journal.head(&writer.room).await.expect("readable");
                         heads.push((claimed.fence, head.map_or(0, |head| head.head)));
                     }
-                    Err(error) => assert!(matches!(error, ClaimError::Refused { .. }), "{error:?}"),
+                    // On a busy machine a claim, too, may be taken for one that has stopped.
+                    Err(ClaimError::Refused { .. } | ClaimError::Unknown(_)) => {}
+                    Err(error) => panic!("{error:?}"),
                 }
                 // Goes on until it is told: it does not know that it is a zombie.
                 for _ in 0..4 {
                     match writer.append("x").await {
                         Ok(()) => {}
                         Err(AppendError::Fenced) => break,
+                        // On a busy machine it may be taken for one that has stopped.
+                        Err(AppendError::Unknown(_)) => {
+                            unknown += 1;
+                            break;
+                        }
                         Err(error) => panic!("{error:?}"),
                     }
                 }
@@ -55,15 +62,18 @@ async fn thousands_of_racing_takeovers_leave_no_entry_of_a_zombie() {
         }));
     }
     let journal = open(&settings, 99);
-    let (mut heads, mut acknowledged, mut stored) = (Vec::new(), 0, Vec::new());
+    let (mut heads, mut acknowledged, mut unsure) = (Vec::new(), 0, 0);
+    let mut stored = Vec::new();
     for owner in owners {
-        let (writer, seen) = owner.await.expect("no owner panics");
+        let (writer, seen, unknown) = owner.await.expect("no owner panics");
         stored = writer.check(&journal).await;
         acknowledged += writer.acknowledged.len();
+        unsure += unknown;
         heads.extend(seen);
     }
-    assert_eq!(stored.len(), acknowledged, "nothing is there that was refused");
-    assert!(heads.len() > 500, "{} takeovers", heads.len());
+    let others = stored.len() - acknowledged;
+    assert!(others <= unsure, "{others} entries are there that were refused");
+    assert!(heads.len() > 1_000, "{} takeovers", heads.len());
     for (fence, head) in heads {
         let later = stored.iter().filter(|entry| entry.seq > head);
         let zombies = later.filter(|entry| entry.fence < fence).count();

@@ -48,6 +48,27 @@ async fn a_write_that_is_cut_at_any_step_is_unknown_and_there_once_or_not_at_all
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_was_handed_over_is_carried_out_even_if_nobody_waits_for_it() {
+    let server = server::shared();
+    let proxy = Proxy::to(server.port);
+    let journal = open(&server.journal(&[proxy.port]), 1);
+    let mut writer = Writer::start(&journal, 0, 1).await;
+    let room = writer.room.clone();
+    proxy.order(Order::HoldEnd);
+    let waiting = tokio::spawn(async move { writer.append("one").await });
+    let held = proxy.clone();
+    tokio::task::spawn_blocking(move || held.await_held()).await.expect("held");
+    waiting.abort();
+    assert!(waiting.await.is_err(), "nobody waits");
+    assert_eq!(journal.head(&room).await, Ok(None));
+    proxy.release();
+    let started = Instant::now();
+    while journal.head(&room).await == Ok(None) {
+        assert!(started.elapsed() < PATIENCE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_engine_connects_again_by_itself() {
     let server = server::shared();
     let proxy = Proxy::to(server.port);
