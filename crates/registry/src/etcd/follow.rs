@@ -123,7 +123,7 @@ impl Follower {
     }
 
     /// Listens until the watch ends or is silent.
-    async fn listen(&mut self, mut stream: WatchStream) -> End {
+    async fn listen(&mut self, mut stream: Box<WatchStream>) -> End {
         let mut ask = interval_at(Instant::now() + ASK, ASK);
         ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut answered = true;
@@ -187,7 +187,7 @@ impl Follower {
 /// What came of opening a watch.
 enum Opened {
     /// It is up, at a member that has this place or a later one.
-    Stream(Place, WatchStream),
+    Stream(Place, Box<WatchStream>),
     /// The member tells another history than the one that was followed.
     Another,
     /// The member does not hold our cluster.
@@ -211,5 +211,5 @@ async fn open(client: Client, shared: &Shared, from: Place) -> Result<Opened, Er
         .with_progress_notify();
     let mut watches = client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
     let stream = watches.watch(shared.keys.prefix(), Some(options)).await?;
-    Ok(Opened::Stream(now, stream))
+    Ok(Opened::Stream(now, Box::new(stream)))
 }

@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::load::load;
 use super::members::Members;
 use super::records::{Constants, write_constants};
-use super::registrar::{Registrar, Said};
+use super::registrar::{Leave, Registrar, Said};
 use super::settings::Settings;
 use super::shared::{Shared, constants_in, get_constants};
 use super::swap;
@@ -43,7 +43,7 @@ struct Member {
     said: watch::Sender<Said>,
     written: watch::Receiver<u64>,
     /// Taken by the first to leave.
-    leave: Mutex<Option<oneshot::Sender<oneshot::Sender<Result<(), String>>>>>,
+    leave: Mutex<Option<oneshot::Sender<Leave>>>,
 }
 
 impl Etcd {

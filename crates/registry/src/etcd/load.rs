@@ -91,6 +91,7 @@ mod tests {
     #[test]
     fn a_prefix_ends_below_the_next_one() {
         let end = after_prefix("/parlour/main/");
-        assert!(&b"/parlour/main/\xff\xff"[..] < &*end && &*end <= &b"/parlour/main0"[..]);
+        assert!(b"/parlour/main/\xff\xff".as_slice() < end.as_slice());
+        assert_eq!(end, b"/parlour/main0");
     }
 }
