@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster::{Node, Registry, RegistryError, RegistryFuture, Swap, View};
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp, TxnOpResponse};
 use model::{Epoch, NodeId, SlotNo};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::error::OpenError;
@@ -251,6 +251,7 @@ async fn shared(
         view: watch::Sender::new(Arc::new(view)),
         registration: watch::Sender::new(None),
         doubt: Notify::new(),
+        swaps: Semaphore::new(swap::SWAPS_MAX),
         following: AtomicBool::new(false),
     }))
 }
