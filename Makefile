@@ -11,11 +11,11 @@ help: ## Show this list.
 
 serve: ## Build and start the whole service; no root. ARGS='--listen 127.0.0.1:8081' adds flags.
 	@sh scripts/need.sh cargo cc
-	cargo run --locked --release -- serve $(ARGS)
+	PROTOC=$$(sh scripts/protoc.sh) && export PROTOC && cargo run --locked --release -- serve $(ARGS)
 
 test: tools ## Check everything: format, lints, contract, release build, all tests. What CI runs.
 	@sh scripts/test.sh
 
-tools: ## Install the clients that tests use (buf, grpcurl, protobuf, websockets) into target/tools.
+tools: ## Install what tests use: buf, grpcurl, protobuf, websockets into target/tools; etcd and PostgreSQL by apt.
 	@sh scripts/need.sh cargo cc
 	@sh scripts/tools.sh

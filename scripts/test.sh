@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 PATH="$PWD/target/tools/bin:$PATH"
 export PATH
 
+# The build of etcd's client runs it.
+PROTOC=$(sh scripts/protoc.sh)
+export PROTOC
+
 step() {
 	echo
 	echo "== $1"

@@ -13,7 +13,7 @@ use etcd_client::{Client, Error, Event, KeyValue, WatchOptions, WatchResponse, W
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::judge::{Heard, Place, Verdict, hear, judge};
-use super::load::load;
+use super::load::{ANSWER_BYTES_MAX, load};
 use super::members::within;
 use super::picture::{Change, read_event};
 use super::shared::{Shared, get_constants, is_ours, not_ours};
@@ -22,16 +22,8 @@ use super::shared::{Shared, get_constants, is_ours, not_ours};
 /// again, it does not: a stopped member keeps its sockets open.
 const ASK: Duration = Duration::from_millis(1000);
 
-/// Between attempts, when none came of the last.
+/// Between attempts, when the last ended as soon as it began.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A batch of events: many revisions at once after a gap.
-const ANSWER_BYTES_MAX: usize = 32 << 20;
-
-/// The longest gap over which a watch goes on where it was. Over a longer one etcd may have been
-/// restored from a snapshot and written to since, which neither its revision nor its term need show;
-/// and reading what is there is cheaper than hearing of everything that happened.
-const GAP_MAX: Duration = Duration::from_secs(10);
 
 /// Why a watch ended.
 enum End {
@@ -61,7 +53,7 @@ impl Follower {
     /// Follows for ever.
     pub(super) async fn run(mut self) {
         loop {
-            let reached = self.place;
+            let began = Instant::now();
             let end = self.watch().await;
             self.shared.following.store(false, Ordering::Relaxed);
             let end = match end {
@@ -71,11 +63,12 @@ impl Follower {
                 }
                 End::Resume(why) => Err(why),
             };
-            let Err(why) = end else { continue };
-            if !std::mem::replace(&mut self.told, true) {
+            if let Err(why) = end
+                && !std::mem::replace(&mut self.told, true)
+            {
                 tracing::warn!(%why, "etcd's watch ended; the last view stands until it is up again");
             }
-            if self.place == reached {
+            if began.elapsed() < PAUSE {
                 sleep(PAUSE).await;
             }
         }
@@ -96,15 +89,14 @@ impl Follower {
 
     /// One watch, from opening to end.
     async fn watch(&mut self) -> End {
-        if self.heard.elapsed() > GAP_MAX {
-            return End::Reload(format!("nothing was heard of etcd for {GAP_MAX:?}"));
-        }
-        let (shared, from) = (Arc::clone(&self.shared), self.place);
+        let (shared, from) = (Arc::clone(&self.shared), (self.place, self.heard.elapsed()));
         let (member, opened) = shared.members.once(|client| open(client, &shared, from)).await;
         let (now, stream) = match opened {
             Ok(Opened::Stream(now, stream)) => (now, stream),
             Ok(Opened::Another) => {
-                return End::Reload("etcd tells another history than before".to_owned());
+                return End::Reload(
+                    "etcd's history need not be the one that was followed".to_owned(),
+                );
             }
             Ok(Opened::NotOurs) => return End::Resume(not_ours().why),
             Err(failure) if failure.verdict == Verdict::Reload => return End::Reload(failure.why),
@@ -123,7 +115,7 @@ impl Follower {
     }
 
     /// Listens until the watch ends or is silent.
-    async fn listen(&mut self, mut stream: WatchStream) -> End {
+    async fn listen(&mut self, mut stream: Box<WatchStream>) -> End {
         let mut ask = interval_at(Instant::now() + ASK, ASK);
         ask.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut answered = true;
@@ -187,8 +179,8 @@ impl Follower {
 /// What came of opening a watch.
 enum Opened {
     /// It is up, at a member that has this place or a later one.
-    Stream(Place, WatchStream),
-    /// The member tells another history than the one that was followed.
+    Stream(Place, Box<WatchStream>),
+    /// The member's history need not be the one that was followed.
     Another,
     /// The member does not hold our cluster.
     NotOurs,
@@ -196,13 +188,17 @@ enum Opened {
 
 /// Looks whether the member's history is ours gone on, and watches from `from` on. Both at one member,
 /// so that nothing lies between.
-async fn open(client: Client, shared: &Shared, from: Place) -> Result<Opened, Error> {
+async fn open(
+    client: Client,
+    shared: &Shared,
+    (from, gap): (Place, Duration),
+) -> Result<Opened, Error> {
     let answer = get_constants(client.clone(), &shared.keys).await?;
     if !is_ours(&answer, &shared.constants) {
         return Ok(Opened::NotOurs);
     }
     let now = Place::of(answer.header());
-    if !from.goes_on_as(&now) {
+    if !from.goes_on_as(&now, gap) {
         return Ok(Opened::Another);
     }
     let options = WatchOptions::new()
@@ -211,5 +207,5 @@ async fn open(client: Client, shared: &Shared, from: Place) -> Result<Opened, Er
         .with_progress_notify();
     let mut watches = client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
     let stream = watches.watch(shared.keys.prefix(), Some(options)).await?;
-    Ok(Opened::Stream(now, stream))
+    Ok(Opened::Stream(now, Box::new(stream)))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster::{Node, Registry, RegistryError, RegistryFuture, Swap, View};
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp, TxnOpResponse};
 use model::{Epoch, NodeId, SlotNo};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::error::OpenError;
@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::load::load;
 use super::members::Members;
 use super::records::{Constants, write_constants};
-use super::registrar::{Registrar, Said};
+use super::registrar::{Leave, Registrar, Said};
 use super::settings::Settings;
 use super::shared::{Shared, constants_in, get_constants};
 use super::swap;
@@ -43,7 +43,7 @@ struct Member {
     said: watch::Sender<Said>,
     written: watch::Receiver<u64>,
     /// Taken by the first to leave.
-    leave: Mutex<Option<oneshot::Sender<oneshot::Sender<Result<(), String>>>>>,
+    leave: Mutex<Option<oneshot::Sender<Leave>>>,
 }
 
 impl Etcd {
@@ -251,6 +251,7 @@ async fn shared(
         view: watch::Sender::new(Arc::new(view)),
         registration: watch::Sender::new(None),
         doubt: Notify::new(),
+        swaps: Semaphore::new(swap::SWAPS_MAX),
         following: AtomicBool::new(false),
     }))
 }

@@ -1,6 +1,8 @@
 //! What is to be done after an error, after a watch's answer, and after a gap: functions of their
 //! arguments, so that a table can test them.
 
+use std::time::Duration;
+
 use etcd_client::{Error, ResponseHeader, WatchResponse};
 use tonic::Code;
 
@@ -82,6 +84,11 @@ fn hear_parts(end: (bool, i64, bool), watch_id: i64, events: bool, revision: i64
     }
 }
 
+/// The longest gap over which a watch goes on where it was. Over a longer one etcd may have been
+/// restored from a snapshot and written to since, which neither its revision nor its term need show;
+/// and reading what is there is cheaper than hearing of everything that happened.
+const GAP_MAX: Duration = Duration::from_secs(10);
+
 /// Where in whose history an answer stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Place {
@@ -102,10 +109,13 @@ impl Place {
         })
     }
 
-    /// Whether `later`, read from a majority, can be this history gone on. An etcd that was restored
-    /// from a snapshot has a lower revision, and once that has grown again still a lower term.
-    pub(super) fn goes_on_as(&self, later: &Place) -> bool {
-        self.cluster == later.cluster && self.revision <= later.revision && self.term <= later.term
+    /// Whether `later`, read from a majority after nothing was heard for `gap`, is this history gone on.
+    /// An etcd that was restored from a snapshot has a lower revision at first, and often a lower term.
+    pub(super) fn goes_on_as(&self, later: &Place, gap: Duration) -> bool {
+        gap <= GAP_MAX
+            && self.cluster == later.cluster
+            && self.revision <= later.revision
+            && self.term <= later.term
     }
 }
 
@@ -162,13 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn another_cluster_an_earlier_revision_and_an_earlier_term_are_another_history() {
+    fn another_cluster_an_earlier_revision_or_term_and_a_long_silence_are_another_history() {
         let place = |cluster, revision, term| Place { cluster, revision, term };
         let before = place(1, 100, 5);
-        assert!(before.goes_on_as(&place(1, 100, 5)));
-        assert!(before.goes_on_as(&place(1, 300, 6)));
-        assert!(!before.goes_on_as(&place(2, 300, 6)), "another cluster");
-        assert!(!before.goes_on_as(&place(1, 99, 6)), "restored");
-        assert!(!before.goes_on_as(&place(1, 300, 2)), "restored, and written to since");
+        let short = Duration::from_secs(3);
+        assert!(before.goes_on_as(&place(1, 100, 5), short));
+        assert!(before.goes_on_as(&place(1, 300, 6), short));
+        assert!(!before.goes_on_as(&place(2, 300, 6), short), "another cluster");
+        assert!(!before.goes_on_as(&place(1, 99, 6), short), "restored");
+        assert!(!before.goes_on_as(&place(1, 300, 2), short), "restored, and written to since");
+        assert!(!before.goes_on_as(&place(1, 300, 6), GAP_MAX * 2), "who knows, after so long");
     }
 }

@@ -8,8 +8,12 @@ use super::members::Failure;
 use super::picture::{apply, read_kv};
 use super::shared::{Shared, get_constants, is_ours, not_ours};
 
-/// Keys of one answer: some hundred kilobytes, far below what a gRPC message may hold.
+/// Keys of one answer: some hundred kilobytes.
 const PAGE_KEYS: i64 = 1000;
+
+/// Largest answer that is taken: a page of keys, each thirty times what ours are; or a batch of events,
+/// which are those of many revisions after a gap.
+pub(super) const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 /// Pages of one view at most: a hundred times what nodes and slots come to. Beyond it somebody else
 /// writes under our prefix.
@@ -72,7 +76,8 @@ async fn get_page(
 ) -> Result<GetResponse, Error> {
     let end = after_prefix(shared.keys.prefix());
     let options = GetOptions::new().with_range(end).with_limit(PAGE_KEYS).with_revision(at);
-    client.kv_client().get(from, Some(options)).await
+    let mut keys = client.kv_client().max_decoding_message_size(ANSWER_BYTES_MAX);
+    keys.get(from, Some(options)).await
 }
 
 /// The least key above all that begin with `prefix`, whose last character is ours and is a `/`.
@@ -91,6 +96,7 @@ mod tests {
     #[test]
     fn a_prefix_ends_below_the_next_one() {
         let end = after_prefix("/parlour/main/");
-        assert!(&b"/parlour/main/\xff\xff"[..] < &*end && &*end <= &b"/parlour/main0"[..]);
+        assert!(b"/parlour/main/\xff\xff".as_slice() < end.as_slice());
+        assert_eq!(end, b"/parlour/main0");
     }
 }

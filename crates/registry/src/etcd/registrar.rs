@@ -39,6 +39,9 @@ pub(super) struct Said {
     pub(super) no: u64,
 }
 
+/// Asks the task to take the node off the list; it answers there, or says why it is unsure.
+pub(super) type Leave = oneshot::Sender<Result<(), String>>;
+
 /// Who holds the node's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Holder {
@@ -140,10 +143,7 @@ impl Registrar {
     }
 
     /// Keeps the node on the list until `leave` is asked for, then revokes the lease and answers.
-    pub(super) async fn run(
-        mut self,
-        leave: oneshot::Receiver<oneshot::Sender<Result<(), String>>>,
-    ) {
+    pub(super) async fn run(mut self, leave: oneshot::Receiver<Leave>) {
         let answer = tokio::select! {
             biased;
             Ok(answer) = leave => answer,

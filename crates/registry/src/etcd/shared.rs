@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use cluster::{SlotRecord, View};
 use etcd_client::{Client, Error, GetResponse};
 use model::{NodeId, SlotNo};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::error::OpenError;
 use super::keys::Keys;
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     pub(super) registration: watch::Sender<Option<Registration>>,
     /// Rung when something suggests that the registration is lost.
     pub(super) doubt: Notify,
+    /// One permit a swap in flight.
+    pub(super) swaps: Semaphore,
     /// Whether the watch is up.
     pub(super) following: AtomicBool,
 }

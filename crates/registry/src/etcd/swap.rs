@@ -5,6 +5,7 @@ use std::time::Duration;
 use cluster::{RegistryError, SlotRecord, Swap};
 use etcd_client::{Client, Compare, CompareOp, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use model::{Epoch, NodeId, SlotNo};
+use tokio::time::timeout;
 
 use super::picture::revision;
 use super::records::{read_slot, write_slot};
@@ -12,6 +13,13 @@ use super::shared::{Registration, Shared};
 
 /// How long a swap may begin attempts: over a change of etcd's leader, within the wait of a publish.
 const SWAP_BUDGET: Duration = Duration::from_secs(2);
+
+/// Swaps in flight at once: enough to keep etcd busy, few enough that each is answered within a call's
+/// time-out when a node takes all slots at once. The others wait their turn.
+pub(super) const SWAPS_MAX: usize = 64;
+
+/// How long a swap waits its turn: as long as a publish waits.
+const TURN_BUDGET: Duration = Duration::from_secs(10);
 
 /// What stands in etcd when a swap did not pass.
 struct Standing {
@@ -33,6 +41,9 @@ pub(super) async fn swap(
     if slot >= shared.constants.slots {
         return Err(RegistryError(format!("there is no slot {slot}")));
     }
+    let Ok(Ok(_permit)) = timeout(TURN_BUDGET, shared.swaps.acquire()).await else {
+        return Err(RegistryError("etcd answers too slowly for all that is asked".to_owned()));
+    };
     let registration = *shared.registration.borrow();
     let Some(registration) = registration else {
         return Err(RegistryError(format!("{me} is not registered")));

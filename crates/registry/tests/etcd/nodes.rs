@@ -5,6 +5,7 @@ use std::time::Instant;
 use cluster::{Load, Node, Registry};
 use registry::etcd::{Constants, Etcd, OpenError};
 
+use crate::gate::{Gate, Way};
 use crate::members::Etcds;
 use crate::{PATIENCE, constants, id, made, names, node, seen, settings, swapped, until};
 
@@ -96,15 +97,31 @@ async fn a_node_whose_key_is_deleted_comes_back_by_itself_with_what_it_said_last
     let one = made(etcds.urls(), "n1").await;
     let last = Node { draining: true, ..node("n1") };
     one.announce(last.clone()).await.expect("taken");
-    let (_, lease) = etcds.get("/parlour/main/nodes/n1").await.expect("stands");
-    etcds.client(0).await.lease_revoke(lease).await.expect("revoked");
-
-    until("another lease", || async {
-        let (_, now) = etcds.get("/parlour/main/nodes/n1").await?;
-        (now != lease).then_some(())
-    })
-    .await;
+    // Its lease lives on, so that no sign of life tells.
+    etcds.delete("/parlour/main/nodes/n1").await;
+    until("the key is back", || etcds.get("/parlour/main/nodes/n1")).await;
     seen(&one, "what it said", |view| view.nodes.get(&id("n1")) == Some(&last)).await;
     until("registered", || async { one.is_registered().then_some(()) }).await;
     swapped(&one, 1, 0, 1).await;
+}
+
+#[tokio::test]
+async fn what_was_said_long_ago_and_arrives_late_changes_nothing() {
+    let etcds = Etcds::start(1).await;
+    let far = Gate::new(Way::To(etcds.at(0))).await;
+    let near = Gate::new(Way::Shut).await;
+    let one = made(vec![far.url(), near.url()], "n1").await;
+    until("it follows", || async { one.is_following().then_some(()) }).await;
+
+    // What comes first after the gate is turned is held back; nearly always that is the announcement.
+    near.turn(Way::To(etcds.at(0)));
+    far.turn(Way::Late(etcds.at(0)));
+    one.announce(Node { weight: 2, ..node("n1") }).await.expect("taken, by the other way");
+    let last = Node { weight: 3, draining: true, ..node("n1") };
+    one.announce(last.clone()).await.expect("taken");
+    far.turn(Way::To(etcds.at(0)));
+    far.delivered().await;
+    etcds.put("/parlour/main/slots/1", r#"{"owner":"n2","epoch":1}"#).await;
+    seen(&one, "what came after", |view| view.slot(1).is_some()).await;
+    assert_eq!(one.view().nodes[&id("n1")], last);
 }

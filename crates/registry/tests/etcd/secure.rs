@@ -101,12 +101,12 @@ async fn with_papers_and_a_password_one_gets_in_and_without_not() {
     assert_eq!(names(&one.view()), ["n1"]);
 
     let wrong = Settings { login: Some(login("hunter3")), ..right.clone() };
-    let refused = Etcd::observe(wrong).await.err().expect("refused");
+    let refused = Etcd::observe(wrong).await.expect_err("refused");
     assert!(matches!(refused, OpenError::Refused(_)), "{refused:?}");
     assert!(!format!("{refused} {refused:?} {right:?}").contains("hunter"));
 
     let foreign = Settings { cluster: "other".to_owned(), ..right.clone() };
-    let refused = Etcd::observe(foreign).await.err().expect("refused");
+    let refused = Etcd::observe(foreign).await.expect_err("refused");
     assert!(matches!(refused, OpenError::Refused(_)), "{refused:?}");
 
     let without = Tls { identity: None, ..papers.tls() };

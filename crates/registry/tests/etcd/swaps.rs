@@ -2,7 +2,7 @@
 
 use cluster::{Registry, Swap};
 use futures_util::future::join_all;
-use registry::etcd::Etcd;
+use registry::etcd::{Constants, Etcd};
 
 use crate::gate::{Gate, Way};
 use crate::members::Etcds;
@@ -92,4 +92,22 @@ async fn a_swap_whose_answer_was_lost_is_known_as_done() {
     let record = swapped(&one, 5, 0, 1).await;
     assert_eq!(record.epoch, 1);
     assert_eq!(owner(&one.view(), 5), Some("n1"));
+}
+
+#[tokio::test]
+async fn more_slots_than_an_answer_holds_are_taken_at_once_and_read_by_the_next() {
+    let etcds = Etcds::start(1).await;
+    let many = Constants { slots: 1100, ..constants() };
+    Etcd::init(settings(etcds.urls()), many).await.expect("made");
+    let one = Etcd::open(settings(etcds.urls()), node("n1")).await.expect("opened");
+    let watcher = Etcd::observe(settings(etcds.urls())).await.expect("opened");
+    let outcomes = join_all((0..1100).map(|slot| one.swap(slot, 0, 1))).await;
+    let faults = outcomes.iter().filter(|outcome| !outcome.as_ref().is_ok_and(is_done));
+    assert_eq!(faults.collect::<Vec<_>>(), Vec::<&Result<_, _>>::new());
+
+    let all = |view: &cluster::View| (0..1100).all(|slot| owner(view, slot) == Some("n1"));
+    seen(&watcher, "all of them", all).await;
+    let next = Etcd::observe(settings(etcds.urls())).await.expect("opened");
+    assert!(all(&next.view()), "in its first view");
+    assert_eq!(next.view().slots, one.view().slots);
 }
