@@ -121,8 +121,10 @@ impl Stream {
         self.heard_at = now;
         self.said_at = now;
         self.beat_at = now;
-        self.unanswered_since = None;
-        self.is_lost = false;
+        // An owner that was lost is believed to live when it answers: that a stream was taken is not
+        // yet a sign of whoever serves it.
+        self.heartbeat_due = self.is_lost;
+        self.unanswered_since = self.is_lost.then_some(now);
         true
     }
 
@@ -150,6 +152,7 @@ impl Stream {
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard_at = now;
         self.unanswered_since = None;
+        self.is_lost = false;
         self.retry_ms = RETRY_MS_MIN;
     }
 

@@ -450,6 +450,8 @@ fn a_silent_owner_that_is_needed_is_given_up_in_well_under_a_second() {
     lane.near.handle_timeout(lane.now);
     assert!(matches!(lane.near.poll_stream(), Some(StreamOp::Open { .. })));
     lane.event(StreamEvent::Up);
+    assert!(lane.near.is_lost() && lane.sent().contains(&ToOwner::Heartbeat));
+    lane.event(StreamEvent::Frame(FromOwner::Heartbeat));
     assert!(!lane.near.is_lost(), "it was heard again");
 }
 

@@ -105,7 +105,11 @@ impl Conversation {
                 let watch = watch_of(&fed);
                 self.far.handle_fed(room, watch, fed)
             }
-            frame @ (FromOwner::Heartbeat | FromOwner::Moved { .. }) => Some(frame),
+            FromOwner::Heartbeat => Some(frame),
+            FromOwner::Moved { slot, .. } => {
+                self.far.handle_moved(|room| self.slots.slot_of(room) == slot);
+                Some(frame)
+            }
         };
         if let Some(frame) = wanted {
             convert::from_owner(frame, |frame| self.ready.push_back(frame));
