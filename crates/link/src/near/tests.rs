@@ -497,6 +497,20 @@ fn an_edge_that_was_stopped_itself_asks_before_it_blames_its_owner() {
 }
 
 #[test]
+fn an_edge_that_was_stopped_behind_its_question_asks_once_more() {
+    let mut lane = Lane::up();
+    lane.watch(7);
+    for (ms, is_up) in [(250, true), (60_000, true), (60_449, true), (60_450, false)] {
+        lane.now = at(ms);
+        lane.near.handle_timeout(lane.now);
+        assert_eq!(lane.near.is_up(), is_up, "{ms}");
+        if ms <= 60_000 {
+            assert_eq!(lane.sent(), [ToOwner::Heartbeat], "{ms}");
+        }
+    }
+}
+
+#[test]
 fn a_stream_that_stood_for_long_is_opened_again_at_once_and_a_short_one_later() {
     let mut lane = Lane::up();
     lane.event(StreamEvent::Down);
