@@ -3,56 +3,22 @@
 //! every shard is fed without a hole, the owner ends up knowing exactly the attachments that stand,
 //! and nothing is left behind.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use common::{ask, log, publish, room, session, take_fed, who};
 use link::{
     Far, FarOp, FromOwner, LocalKey, Near, NearConfig, StreamEvent, StreamOp, ToOwner, ToShards,
 };
 use model::{
-    Answer, Ask, AskBody, Catchup, Content, ContentKind, Digest, Entry, Fed, Generation, LogId,
-    Mark, MessageId, NodeId, Now, Publish, Rights, RoomInfo, RoomName, Roster, Seed, SessionId,
-    Subscription, User, UserId, Who,
+    Answer, Ask, AskBody, Catchup, ContentKind, Entry, Fed, Mark, MessageId, NodeId, Now, Rights,
+    RoomInfo, RoomName, Roster, Seed, SessionId, Subscription,
 };
 
 const ROOMS: usize = 3;
 const SHARDS: u32 = 3;
-
-fn room(number: usize) -> RoomName {
-    RoomName::new(&format!("r{number}")).expect("valid")
-}
-
-fn session(number: u64) -> SessionId {
-    SessionId::new(&format!("s{number}")).expect("valid")
-}
-
-fn log() -> LogId {
-    LogId::new("k3v9").expect("valid")
-}
-
-fn who(session: Option<SessionId>) -> Who {
-    let id = UserId::new("ann").expect("valid");
-    let user = User { id, name: String::new(), data: Bytes::new() };
-    Who { user, session, generation: Generation { counter: 1, random: 0 }, rights: Rights::FULL }
-}
-
-fn ask(number: usize, session: Option<SessionId>, body: AskBody) -> Ask {
-    Ask { room: room(number), who: who(session), body }
-}
-
-fn publish(number: usize, id: u64) -> Ask {
-    let content = Content {
-        kind: ContentKind::Post,
-        target: 0,
-        key: String::new(),
-        remove: false,
-        digest: Digest::default(),
-        body: Bytes::new(),
-    };
-    let id = MessageId::new(&format!("message-{id:08}")).expect("valid");
-    let publish = Publish { room: room(number), id: Some(id), since: None, after: None, content };
-    ask(number, None, AskBody::Publish(publish))
-}
 
 /// An owner: its rooms outlive streams, everything else goes with the stream.
 #[derive(Default)]
@@ -357,24 +323,6 @@ impl World {
         assert_eq!(self.owner.attached, expected, "seed {seed}");
         let watched: BTreeSet<_> = self.held.keys().map(|(_, room)| room.clone()).collect();
         assert_eq!(self.owner.watches.keys().cloned().collect::<BTreeSet<_>>(), watched);
-    }
-}
-
-/// What a shard does with news: the first of them is `Watching`, and entries are dense behind it.
-fn take_fed(held: &mut Option<u64>, fed: &Fed) {
-    match fed {
-        Fed::Watching { info, .. } => {
-            assert!(held.is_none_or(|head| info.head >= head), "the log went back");
-            *held = Some(info.head);
-        }
-        Fed::Entries { entries, .. } => {
-            let head = held.as_mut().expect("Watching comes first");
-            for entry in entries {
-                *head += 1;
-                assert_eq!(entry.seq, *head, "dense");
-            }
-        }
-        other => panic!("{other:?}"),
     }
 }
 

@@ -10,6 +10,8 @@ mod stream;
 mod streams;
 mod suspects;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

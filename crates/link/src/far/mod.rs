@@ -3,7 +3,7 @@
 //! It checks the order of frames and keeps the stream's watches and unanswered asks, so that what comes
 //! too late for either is not sent. What an ask means is the room's to know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use model::{Answer, Ask, Fed, NodeId, Refusal, RefusalCode, RoomName};
 
@@ -65,7 +65,7 @@ pub struct Far {
     edge: Option<NodeId>,
     watches: BTreeMap<RoomName, u64>,
     watch_last: u64,
-    asks: BTreeSet<u64>,
+    asks: BTreeMap<u64, RoomName>,
 }
 
 impl Far {
@@ -98,7 +98,7 @@ impl Far {
 
     /// A room answered; `None` if nobody waits for it.
     pub fn handle_answer(&mut self, id: u64, answer: Answer) -> Option<FromOwner> {
-        self.asks.remove(&id).then_some(FromOwner::Answer { id, answer })
+        self.asks.remove(&id).map(|_| FromOwner::Answer { id, answer })
     }
 
     /// A room has news; `None` if its watch is over.
@@ -110,6 +110,13 @@ impl Far {
             self.watches.remove(&room);
         }
         Some(FromOwner::Fed { room, fed })
+    }
+
+    /// The rooms for which `is_moved` holds are another owner's, and the edge is told so: whatever it
+    /// watched or asked of them here is over.
+    pub fn handle_moved(&mut self, is_moved: impl Fn(&RoomName) -> bool) {
+        self.watches.retain(|room, _| !is_moved(room));
+        self.asks.retain(|_, room| !is_moved(room));
     }
 
     /// The edge, once it has said who it is.
@@ -137,14 +144,14 @@ impl Far {
     }
 
     fn ask(&mut self, id: u64, ask: Ask) -> FarOp {
-        if self.asks.contains(&id) {
+        if self.asks.contains_key(&id) {
             return FarOp::Close("an ask's id must be unique");
         }
         if self.asks.len() >= STREAM_ASKS_MAX {
             let busy = Refusal::new(RefusalCode::Busy).retry_after(250);
             return FarOp::Send(FromOwner::Answer { id, answer: Answer::Refused(busy) });
         }
-        self.asks.insert(id);
+        self.asks.insert(id, ask.room.clone());
         FarOp::Ask { id, ask }
     }
 }

@@ -64,6 +64,19 @@ fn news_of_a_former_generation_stays_here() {
 }
 
 #[test]
+fn what_was_asked_of_a_room_that_moved_is_forgotten() {
+    let mut far = opened();
+    far.handle_frame(ToOwner::Watch { room: room(), watch: 1 });
+    assert!(matches!(far.handle_frame(ask(7)), FarOp::Ask { id: 7, .. }));
+    far.handle_moved(|moved| *moved != room());
+    assert_eq!(far.unanswered(), 1, "another room moved");
+    far.handle_moved(|moved| *moved == room());
+    assert_eq!(far.unanswered(), 0);
+    assert!(far.handle_answer(7, Answer::Room(RoomInfo::default())).is_none());
+    assert!(far.handle_fed(room(), 1, Fed::Trimmed { watch: 1, first: 9 }).is_none());
+}
+
+#[test]
 fn a_heartbeat_is_answered() {
     let op = opened().handle_frame(ToOwner::Heartbeat);
     assert_eq!(op, FarOp::Send(FromOwner::Heartbeat));

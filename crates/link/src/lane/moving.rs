@@ -60,13 +60,9 @@ impl Lane {
             }
             return;
         }
-        if to == *from {
-            // It says that it owns what it is asked.
-            return;
-        }
         let is_restless = self.slots.hop(self.now, slot);
         // What was asked there will not be answered: it is asked again, wherever that is.
-        if is_news && !is_restless && self.wanted(slot).as_ref() == Some(&to) {
+        if is_news && !is_restless && to != *from && self.wanted(slot).as_ref() == Some(&to) {
             self.carry(slot, Some(to));
         } else {
             self.wait(slot);

@@ -21,6 +21,10 @@ const RETRY_MS_MAX: u64 = 1_000;
 /// stream shall be known at once. In milliseconds.
 const STEADY_MS: u64 = 1_000;
 
+/// An edge that looks so many milliseconds too late at a silence was held up itself: the owner is asked
+/// once more before it is given up.
+const HELD_UP_MS: u64 = 100;
+
 const _: () = assert!(SILENCE_MS > 2 * HEARTBEAT_MS);
 const _: () = assert!(IDLE_SILENCE_MS > 3 * IDLE_HEARTBEAT_MS);
 const _: () = assert!(OPENING_MS > SILENCE_MS);
@@ -61,6 +65,8 @@ pub(crate) struct Stream {
     /// The first such question since it was heard. Silence counts from here and not from the last word,
     /// so that an edge which was stopped itself does not blame its owners.
     unanswered_since: Option<Now>,
+    /// Whether it was asked once more, as this edge was held up.
+    is_asked_again: bool,
     close_due: bool,
     open_due: bool,
     hello_due: bool,
@@ -92,6 +98,7 @@ impl Stream {
             said_at: now,
             beat_at: now,
             unanswered_since: None,
+            is_asked_again: false,
             close_due: false,
             open_due: false,
             hello_due: false,
@@ -121,8 +128,11 @@ impl Stream {
         self.heard_at = now;
         self.said_at = now;
         self.beat_at = now;
-        self.unanswered_since = None;
-        self.is_lost = false;
+        // An owner that was lost is believed to live when it answers: that a stream was taken is not
+        // yet a sign of whoever serves it.
+        self.heartbeat_due = self.is_lost;
+        self.unanswered_since = self.is_lost.then_some(now);
+        self.is_asked_again = false;
         true
     }
 
@@ -150,6 +160,8 @@ impl Stream {
     pub(crate) fn heard(&mut self, now: Now) {
         self.heard_at = now;
         self.unanswered_since = None;
+        self.is_asked_again = false;
+        self.is_lost = false;
         self.retry_ms = RETRY_MS_MIN;
     }
 
@@ -175,7 +187,17 @@ impl Stream {
                     self.beat_at = now;
                     self.unanswered_since = self.unanswered_since.or(Some(now));
                 }
-                self.silent_at(is_busy).is_some_and(|at| now.reached(at)) && self.give_up()
+                match self.silent_at(is_busy) {
+                    Some(at) if now.reached(at.plus_ms(HELD_UP_MS)) && !self.is_asked_again => {
+                        self.is_asked_again = true;
+                        self.heartbeat_due = true;
+                        self.beat_at = now;
+                        self.unanswered_since = Some(now);
+                        false
+                    }
+                    Some(at) => now.reached(at) && self.give_up(),
+                    None => false,
+                }
             }
         }
     }

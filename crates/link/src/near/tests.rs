@@ -450,6 +450,8 @@ fn a_silent_owner_that_is_needed_is_given_up_in_well_under_a_second() {
     lane.near.handle_timeout(lane.now);
     assert!(matches!(lane.near.poll_stream(), Some(StreamOp::Open { .. })));
     lane.event(StreamEvent::Up);
+    assert!(lane.near.is_lost() && lane.sent().contains(&ToOwner::Heartbeat));
+    lane.event(StreamEvent::Frame(FromOwner::Heartbeat));
     assert!(!lane.near.is_lost(), "it was heard again");
 }
 
@@ -492,6 +494,20 @@ fn an_edge_that_was_stopped_itself_asks_before_it_blames_its_owner() {
     lane.now = at(60_200);
     lane.near.handle_timeout(lane.now);
     assert!(lane.near.is_up() && !lane.near.is_lost());
+}
+
+#[test]
+fn an_edge_that_was_stopped_behind_its_question_asks_once_more() {
+    let mut lane = Lane::up();
+    lane.watch(7);
+    for (ms, is_up) in [(250, true), (60_000, true), (60_449, true), (60_450, false)] {
+        lane.now = at(ms);
+        lane.near.handle_timeout(lane.now);
+        assert_eq!(lane.near.is_up(), is_up, "{ms}");
+        if ms <= 60_000 {
+            assert_eq!(lane.sent(), [ToOwner::Heartbeat], "{ms}");
+        }
+    }
 }
 
 #[test]

@@ -115,7 +115,11 @@ impl Conversation {
                 let watch = watch_of(&fed);
                 self.far.handle_fed(room, watch, fed)
             }
-            frame @ (FromOwner::Heartbeat | FromOwner::Moved { .. }) => Some(frame),
+            frame @ FromOwner::Heartbeat => Some(frame),
+            FromOwner::Moved { slot, epoch, owner } => {
+                self.far.handle_moved(|room| self.slots.slot_of(room) == slot);
+                Some(FromOwner::Moved { slot, epoch, owner })
+            }
         }
     }
 
