@@ -192,8 +192,11 @@ impl Task {
     fn watch_nodes(&mut self, slots: &Arc<Slots>, view: &View) {
         let Some(peers) = &slots.shared.peers else { return };
         let me = &slots.shared.config.node;
-        let others: BTreeMap<&NodeId, &Node> =
-            view.room_servers().filter(|node| node.id != *me).map(|node| (&node.id, node)).collect();
+        let others: BTreeMap<&NodeId, &Node> = view
+            .room_servers()
+            .filter(|node| node.id != *me)
+            .map(|node| (&node.id, node))
+            .collect();
         self.watched.retain(|id, (link, beats)| {
             let stays = others.get(id).is_some_and(|node| node.link == *link);
             if !stays {
@@ -218,7 +221,8 @@ impl Task {
         let leaving = Node { draining: true, ..me.clone() };
         let registry = Arc::clone(&self.registry);
         self.telling.spawn(async move {
-            let said = timeout(Duration::from_millis(ANNOUNCE_MS), registry.announce(leaving)).await;
+            let said =
+                timeout(Duration::from_millis(ANNOUNCE_MS), registry.announce(leaving)).await;
             if !matches!(said, Ok(Ok(()))) {
                 tracing::warn!(?said, "the registry did not hear that this node leaves");
             }

@@ -293,6 +293,8 @@ impl SlotTask {
         self.may_be_watched = true;
         let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
         names.iter().for_each(|name| self.forget_room(now, name, no));
+        // Nobody is left who has anything to append.
+        self.ready.clear();
     }
 
     /// Drops a room: it answers what it was asked and tells its watchers. If an append of it is in

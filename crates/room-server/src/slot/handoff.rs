@@ -190,7 +190,11 @@ impl SlotTask {
     fn answer_giving(&mut self, result: Result<Epoch, String>) {
         let counters = &self.shared.counters;
         if let Some(reply) = self.giving.take() {
-            if result.is_ok() { counters.given.add(1) } else { counters.given_failed.add(1) }
+            if result.is_ok() {
+                counters.given.add(1)
+            } else {
+                counters.given_failed.add(1)
+            }
             let _ = reply.send(result);
         }
     }
@@ -206,9 +210,9 @@ impl SlotTask {
             return;
         }
         let view = self.shared.registry.view();
-        let named = view.slot(self.no).is_some_and(|record| {
-            record.owner == transfer.from && record.epoch == transfer.epoch
-        });
+        let named = view
+            .slot(self.no)
+            .is_some_and(|record| record.owner == transfer.from && record.epoch == transfer.epoch);
         if !named {
             let _ = reply.send(Err(format!(
                 "the registry does not name {} at epoch {}",

@@ -69,7 +69,8 @@ impl Owner {
     pub fn join(journal: &Memory, config: Config, seed: u64, registry: InProcess) -> Owner {
         assert_eq!(config.check(), Vec::<String>::new());
         let journal: Arc<dyn Journal> = Arc::new(journal.clone());
-        let server = RoomServer::new(config, journal, Arc::new(registry.clone()), clock(), seed, None);
+        let server =
+            RoomServer::new(config, journal, Arc::new(registry.clone()), clock(), seed, None);
         let (dial, dialled) = mpsc::channel::<DuplexStream>(4);
         let incoming =
             tokio_stream::StreamExt::map(ReceiverStream::new(dialled), Ok::<_, std::io::Error>);
