@@ -16,7 +16,7 @@ use crate::slots::Transfer;
 
 /// Payload of one transfer, in bytes, about: a fraction of what one message may be, and written in a few
 /// milliseconds.
-const HINTS_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(crate) const HINTS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of a row beside its names.
 const ROW_BYTES: usize = 48;
 
