@@ -96,7 +96,7 @@ impl Node {
 }
 
 /// What the registry holds of a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SlotRecord {
     /// Who should own it.
     pub owner: NodeId,

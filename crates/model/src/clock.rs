@@ -1,7 +1,7 @@
 //! Time and randomness as arguments: machines never read either for themselves.
 
 /// A moment, as a shell read it: a monotonic clock for waits and the wall clock for what people see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Now {
     /// Microseconds of a clock that never goes back; its zero is the process's own.
     pub mono_us: u64,

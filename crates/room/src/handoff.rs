@@ -25,6 +25,10 @@ impl Room {
     /// retryable by [`Room::handle_fenced`].
     #[must_use]
     pub fn is_flushed(&self) -> bool {
+        if self.state != State::Open {
+            // It appends nothing any more.
+            return self.flight.is_none();
+        }
         self.is_settled() && self.queue.is_empty() && !self.marks.is_dirty()
     }
 

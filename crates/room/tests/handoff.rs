@@ -121,6 +121,22 @@ fn nothing_is_exported_while_an_append_is_out_or_its_outcome_unknown() {
 }
 
 #[test]
+fn a_room_that_has_stopped_holds_up_no_handoff() {
+    let (mut store, mut a) = world();
+    a.say(&mut store, "ann", "m1", post("one"));
+    a.ask(BOB, who("bob"), AskBody::Mark { seq: 1 });
+    let ahead = since(&store, 9);
+    a.ask(BOB, who("bob"), AskBody::Attach { after: ahead, recent: 0 });
+    assert!(!a.room.is_flushed(), "it wants a claim");
+    let (ticket, _) = a.reads.pop_front().expect("bob's mark is read");
+    let corrupt = Err(room::ReadFailed::Corrupt("bits".to_owned()));
+    a.room.handle_read(a.now, ticket, corrupt);
+    a.poll();
+    assert!(a.damaged.is_some() && a.room.is_flushed());
+    assert_eq!(a.room.export(a.now, 9), None);
+}
+
+#[test]
 fn hints_of_another_fence_are_of_no_account() {
     let (mut store, mut a) = world();
     a.say(&mut store, "ann", "m1", post("one"));

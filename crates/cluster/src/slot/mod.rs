@@ -44,7 +44,7 @@ pub const RETRY_MS_MIN: u64 = 20;
 /// is noticed within a second.
 pub const RETRY_MS_MAX: u64 = 1_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     Swapping { epoch: Epoch },
@@ -59,7 +59,7 @@ enum Phase {
 ///
 /// Any `handle_*`, then [`Slot::poll_step`] until it is empty; [`Slot::poll_timeout`] says when to call
 /// [`Slot::handle_timeout`] next.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
     me: NodeId,
     record: Option<SlotRecord>,
@@ -88,7 +88,7 @@ pub struct Slot {
     draining: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum StepKind {
     Cas,
     Claim,

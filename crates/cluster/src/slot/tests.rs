@@ -230,9 +230,11 @@ fn a_reply_to_a_step_that_was_given_up_is_swallowed_and_the_next_step_waits_for_
     assert_eq!(slot.poll_step(), Some(Step::ReadTail { fence: 2 }));
 }
 
-/// Whatever replies come in whatever order, serving is preceded by a claim and a tail of that claim.
+/// Whatever replies come in whatever order, serving is preceded by a claim and a tail of that claim, and
+/// nothing is appended between a transfer and the next claim.
 #[test]
 fn random_replies_never_make_it_serve_without_a_claim_and_its_tail() {
+    let mut given = 0;
     for seed in 0..2_000 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut slot = ordered(Some(record("me", 1, 1)));
@@ -246,16 +248,26 @@ fn random_replies_never_make_it_serve_without_a_claim_and_its_tail() {
                     Step::Serve { fence, .. } => {
                         assert_eq!((claimed, read), (Some(fence), Some(fence)), "seed {seed}");
                     }
+                    Step::Drop(DropReason::Given { .. }) => given += 1,
                     Step::Drop(_) => {}
-                    step => assert!(out.replace(step).is_none(), "seed {seed}: two steps out"),
+                    step => {
+                        let before = out.replace(step);
+                        let free = matches!(before, None | Some(Step::Freeze));
+                        assert!(free, "seed {seed}: two steps out");
+                    }
                 }
             }
+            if matches!(out, Some(Step::Transfer { .. })) {
+                claimed = None;
+                assert_eq!(slot.appending(), None, "seed {seed}");
+            }
             let now = at(ms * 100);
-            match random.u32(0..8) {
+            match random.u32(0..9) {
                 0 => slot.handle_order(now, Order::Reclaim),
                 1 => slot.handle_order(now, Order::TakeOver),
                 2 => slot.handle_reply(now, Reply::Fenced { fence: random.u64(0..=fence) }),
                 3 if random.u32(0..4) == 0 => slot.handle_order(now, Order::Release),
+                8 => slot.handle_order(now, Order::Give { to: to("taker") }),
                 _ => match (out.take(), random.bool()) {
                     (Some(Step::Cas { epoch, .. }), true) => {
                         slot.handle_reply(now, Reply::Swapped(Some(record("me", epoch, 2 + ms))));
@@ -276,12 +288,20 @@ fn random_replies_never_make_it_serve_without_a_claim_and_its_tail() {
                         slot.handle_reply(now, Reply::TailRead);
                     }
                     (Some(Step::ReadTail { .. }), false) => slot.handle_reply(now, Reply::TailLost),
+                    (Some(Step::Freeze), _) => slot.handle_reply(now, Reply::Flushed),
+                    (Some(Step::Transfer { epoch, .. }), true) => {
+                        slot.handle_reply(now, Reply::Transferred { epoch: epoch + 1 });
+                    }
+                    (Some(Step::Transfer { .. }), false) => {
+                        slot.handle_reply(now, Reply::TransferFailed);
+                    }
                     _ => {}
                 },
             }
             slot.handle_timeout(now);
         }
     }
+    assert!(given > 1_000, "{given}");
 }
 
 fn to(name: &str) -> NodeId {

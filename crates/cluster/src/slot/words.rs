@@ -8,7 +8,7 @@ use model::{Epoch, Fence, NodeId};
 use crate::SlotRecord;
 
 /// What the process wants of the slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Own it. Ignored by a node that drains, unless the registry names it already.
     TakeOver,
@@ -26,7 +26,7 @@ pub enum Order {
 }
 
 /// What became of a step, or of an append or a check under the current claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// To `Cas`: done, or somebody else's record stands there.
     Swapped(Option<SlotRecord>),
@@ -68,7 +68,7 @@ pub enum Reply {
 }
 
 /// What the slot's task shall do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Swap the registry's record: this node, `epoch`, if its revision is still `expected`.
     Cas {
@@ -113,7 +113,7 @@ pub enum Step {
 }
 
 /// Why a slot's rooms are dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// Somebody claimed after us.
     Fenced,
