@@ -13,6 +13,8 @@ use crate::steward::ToSteward;
 
 /// Milliseconds that a handoff may take in all: flush, transfer, and somebody's long append before.
 pub(crate) const GIVE_MS: u64 = 5_000;
+/// Milliseconds that giving everything away may take when an operator asks for it.
+pub(crate) const GIVE_ALL_MS: u64 = 30_000;
 
 /// Gives one slot to a node; the new epoch, or why not.
 pub(crate) async fn give(slots: &Slots, slot: SlotNo, to: NodeId) -> Result<Epoch, String> {
@@ -27,16 +29,18 @@ pub(crate) async fn give(slots: &Slots, slot: SlotNo, to: NodeId) -> Result<Epoc
     timeout(Duration::from_millis(GIVE_MS), give).await.map_err(|_| late())?
 }
 
-/// Gives everything away, and takes nothing over any more; how many slots are left.
-pub(crate) async fn give_all(slots: &Arc<Slots>) -> usize {
+/// Gives everything away, and takes nothing over any more; how many slots are left, at the latest then.
+pub(crate) async fn give_all(slots: &Arc<Slots>, within: Duration) -> usize {
     slots.shared.leave();
     let (reply, left) = oneshot::channel();
-    if slots.shared.tell_steward_later(ToSteward::Drain { reply }).await
-        && let Ok(left) = left.await
-    {
-        return left;
+    let giving = async {
+        slots.shared.tell_steward_later(ToSteward::Drain { reply }).await;
+        left.await
+    };
+    match timeout(within, giving).await {
+        Ok(Ok(left)) => left,
+        Ok(Err(_)) | Err(_) => slots.shared.fences().len(),
     }
-    slots.shared.fences().len()
 }
 
 /// The open rooms with the most watchers.

@@ -67,6 +67,10 @@ async fn round(slots: &Weak<Slots>, last_round_ms: u64) -> Option<u64> {
 }
 
 async fn visit(slots: &Slots, entry: &RoomEntry, now_ms: u64, last_round_ms: u64) {
+    if !slots.shared.serves(entry.slot) {
+        // Its owner looks after it.
+        return;
+    }
     let rules = &slots.shared.config.retention;
     let Some(rule) = rules.iter().find(|r| pattern_matches(&r.pattern, entry.room.as_str())) else {
         return;

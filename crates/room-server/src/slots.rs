@@ -153,9 +153,10 @@ impl Shared {
         told
     }
 
-    /// The same, when it has the time; `false` if there is no steward.
-    pub(crate) async fn tell_steward_later(&self, word: ToSteward) -> bool {
-        self.steward.send(word).await.is_ok()
+    /// The same, when it has the time.
+    pub(crate) async fn tell_steward_later(&self, word: ToSteward) {
+        // Without a steward the word, and with it whatever waits for an answer, ends here.
+        let _ = self.steward.send(word).await;
     }
 
     /// From here on this server takes nothing over.
@@ -179,6 +180,11 @@ impl Shared {
             (Some(_), None) => self.counters.slots_serving.sub(1),
             _ => {}
         }
+    }
+
+    /// Whether a slot is served.
+    pub(crate) fn serves(&self, slot: SlotNo) -> bool {
+        lock(&self.fences).contains_key(&slot)
     }
 
     /// All slots that are served, with their fences.

@@ -203,16 +203,16 @@ async fn a_slot_of_a_node_that_lives_is_left_to_it_and_taken_over_when_it_has_le
     let room = room("team:ops");
     one.edge("e1").await.published(&room, "first-one", "1").await;
     let mut edge = two.edge("e2").await;
-    let refused = edge.publish(&room, "second-one", "2").await;
-    assert!(
-        matches!(&refused, Answer::Refused(no) if no.code == RefusalCode::Unavailable),
-        "{refused:?}"
-    );
+    edge.ask(&room, person("ann"), post(&room, "second-one", "2")).await;
+    let (slot, _, owner) = edge.moved().await;
+    assert_eq!((slot, owner.as_str()), (cluster::slot_of(&room, 4), "n1"));
     cluster::Registry::leave(&one.registry).await.expect("reachable");
     assert_eq!(edge.published(&room, "second-one", "2").await, 2);
     let mut old = one.edge("e3").await;
-    let refused = old.publish(&room, "third-one", "3").await;
-    assert!(matches!(&refused, Answer::Refused(no) if no.is_retryable()), "{refused:?}");
+    old.ask(&room, person("ann"), post(&room, "third-one", "3")).await;
+    let (_, epoch, owner) = old.moved().await;
+    assert_eq!((epoch, owner.as_str()), (2, "n2"), "whoever was superseded says who is there now");
+    assert_eq!((one.server.counts().fenced, one.server.counts().slots_serving), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

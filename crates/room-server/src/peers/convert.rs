@@ -16,7 +16,7 @@ use crate::slots::Transfer;
 
 /// Payload of one transfer, in bytes, about: a fraction of what one message may be, and written in a few
 /// milliseconds.
-const HINTS_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub(crate) const HINTS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of a row beside its names.
 const ROW_BYTES: usize = 48;
 
@@ -195,7 +195,7 @@ mod tests {
         };
         let log = LogId::new("k3v9q2").expect("valid");
         let attachment = |grace_ms| AttachmentHint {
-            session: SessionId::new("session-1").expect("valid"),
+            session: SessionId::new("session1").expect("valid"),
             generation: Generation { counter: 7, random: 9 },
             user: User { id: user.clone(), name: "Ann".into(), data: Bytes::from_static(b"data") },
             grace_ms,

@@ -130,3 +130,54 @@ fn is_refused(status: &Status) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tonic::transport::Endpoint;
+
+    use super::*;
+
+    /// Long enough for a machine that is busy; a silence takes longer.
+    const SOON: Duration = Duration::from_millis(400);
+
+    fn observe(address: SocketAddr) -> mpsc::Receiver<(NodeId, Sign)> {
+        let node = Node::in_process(NodeId::new("n2").expect("valid"));
+        let dial: Dial = Arc::new(move |_: &Node| {
+            Endpoint::from_shared(format!("http://{address}")).expect("valid").connect_lazy()
+        });
+        let (signs, observed) = mpsc::channel(16);
+        tokio::spawn(watch(NodeId::new("n1").expect("valid"), node, dial, signs));
+        observed
+    }
+
+    async fn next(observed: &mut mpsc::Receiver<(NodeId, Sign)>, wait: Duration) -> Option<Sign> {
+        timeout(wait, observed.recv()).await.ok().flatten().map(|(_, sign)| sign)
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_gone_is_known_by_its_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let accepting = tokio::spawn(async move { listener.accept().await });
+        let mut observed = observe(address);
+        let stream = accepting.await.expect("runs").expect("dialled").0;
+        // As when a process dies: what it held is reset, and its port is closed.
+        drop(stream);
+        assert_eq!(next(&mut observed, SOON).await, Some(Sign::Refused));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_accepts_and_says_nothing_is_silent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let mut observed = observe(listener.local_addr().expect("bound"));
+        let started = Instant::now();
+        assert_eq!(next(&mut observed, 5 * SOON).await, Some(Sign::Silent));
+        assert!(started.elapsed() >= Duration::from_millis(SILENCE_MS));
+        // And again, as long as it lasts.
+        assert_eq!(next(&mut observed, 5 * SOON).await, Some(Sign::Silent));
+    }
+}

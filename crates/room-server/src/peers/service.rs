@@ -126,7 +126,8 @@ impl Peer for PeerOwner {
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
-        let left = operate::give_all(&self.slots).await;
+        let within = Duration::from_millis(operate::GIVE_ALL_MS);
+        let left = operate::give_all(&self.slots, within).await;
         Ok(Response::new(DrainReply { left: left as u32 }))
     }
 

@@ -85,6 +85,9 @@ impl SlotTask {
         self.machine.handle_record(now, record.cloned());
         if self.shared.is_leaving() {
             self.machine.handle_drain(now);
+            if record.is_none_or(|record| record.owner != *me) {
+                return;
+            }
         }
         self.owning = true;
         self.machine.handle_order(now, Order::TakeOver);
@@ -268,7 +271,7 @@ impl SlotTask {
         let served = self.built_on != 0;
         match reason {
             DropReason::Given { to, epoch } => {
-                tracing::info!(slot = self.no, %to, epoch, rooms = self.rooms.len(), "the slot was handed over");
+                tracing::debug!(slot = self.no, %to, epoch, rooms = self.rooms.len(), "the slot was handed over");
             }
             DropReason::Fenced | DropReason::Moved if served => {
                 self.shared.counters.fenced.add(u64::from(*reason == DropReason::Fenced));
@@ -293,6 +296,8 @@ impl SlotTask {
         self.may_be_watched = true;
         let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
         names.iter().for_each(|name| self.forget_room(now, name, no));
+        // Nobody is left who has anything to append.
+        self.ready.clear();
     }
 
     /// Drops a room: it answers what it was asked and tells its watchers. If an append of it is in

@@ -203,7 +203,9 @@ impl SlotTask {
     }
 
     fn refuse_ask(&mut self, peer: &Peer, id: u64, ask: &Ask, no: No) {
-        self.shared.counters.asks_refused.add(1);
+        if self.parting.is_none() {
+            self.shared.counters.asks_refused.add(1);
+        }
         self.answer_to(peer, FromOwner::Answer { id, answer: no.answer(Scope::of(ask)) });
     }
 }

@@ -18,7 +18,8 @@ use model::{Epoch, Fence, NodeId, Now, RoomName};
 use super::moved::Elsewhere;
 use super::place::Place;
 use super::{Done, Hold, SlotTask, open};
-use crate::peers::{WARM_ROOMS_MAX, convert};
+use crate::peers::WARM_ROOMS_MAX;
+use crate::peers::convert::{self, HINTS_BYTES_MAX};
 use crate::slots::{GiveReply, Transfer};
 
 /// Milliseconds that publishes which wait for a read may hold up a handoff: beyond that their edges send
@@ -26,6 +27,10 @@ use crate::slots::{GiveReply, Transfer};
 const FLUSH_MS: u64 = 100;
 /// Ids that a room hands over: what most publishes are checked against.
 const IDS_MAX: usize = 256;
+/// Ids that each of many rooms hands over: what is being sent again at this moment.
+const IDS_MIN: usize = 8;
+/// Bytes of an id with what belongs to it, about.
+const ID_BYTES: usize = 128;
 
 /// A slot on its way to this node.
 pub(super) struct Taking {
@@ -146,12 +151,20 @@ impl SlotTask {
     /// Asks the taker to claim the slot.
     pub(super) fn transfer(&mut self, now: Now, to: NodeId, epoch: Epoch, fence: Fence) {
         self.hold = Hold::Everything;
-        let rooms = self.rooms.iter().filter_map(|(name, place)| match place {
-            Place::Open(open) => Some((name.clone(), open.room.export(now, IDS_MAX)?)),
-            Place::Opening(_) => None,
-        });
+        let ids = HINTS_BYTES_MAX / (ID_BYTES * self.rooms.len().max(1));
+        let ids = ids.clamp(IDS_MIN, IDS_MAX);
+        let (mut rooms, mut partial) = (Vec::new(), false);
+        for (name, place) in &self.rooms {
+            // One that is being opened is nobody's yet.
+            let Place::Open(open) = place else { continue };
+            match open.room.export(now, ids) {
+                Some(hints) => rooms.push((name.clone(), hints)),
+                None => partial = true,
+            }
+        }
         let me = &self.shared.config.node;
-        let request = convert::encode(self.no, me, epoch, fence, rooms.collect());
+        let mut request = convert::encode(self.no, me, epoch, fence, rooms);
+        request.partial |= partial;
         let shared = Arc::clone(&self.shared);
         self.spawn(async move {
             let view = shared.registry.view();
@@ -259,13 +272,16 @@ impl SlotTask {
 
     /// The slot is lost: nothing of a handoff is left.
     pub(super) fn forget_handoff(&mut self, reason: &DropReason) {
+        let asked = self.hold == Hold::Everything;
         self.hold = Hold::Nothing;
         self.late.clear();
         self.hints = Hints::default();
         self.answer_taken(Err("another node owns it".to_owned()));
-        self.answer_giving(match reason {
-            DropReason::Given { epoch, .. } => Ok(*epoch),
-            _ => Err("the slot was lost to another node".to_owned()),
-        });
+        match reason {
+            DropReason::Given { epoch, .. } => self.answer_giving(Ok(*epoch)),
+            // The taker's answer is on its way: most likely it was the one.
+            _ if asked => {}
+            _ => self.answer_giving(Err("the slot was lost to another node".to_owned())),
+        }
     }
 }

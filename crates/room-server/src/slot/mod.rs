@@ -147,8 +147,8 @@ pub(crate) struct SlotTask {
     parting: Option<Vec<(Peer, FromOwner)>>,
     /// What they said, until it is known where their streams go on.
     farewell: Option<Farewell>,
-    /// When streams were told where the slot is.
-    moved_told: BTreeMap<StreamNo, Now>,
+    /// When streams were last told where the slot is, and at which epoch.
+    moved_told: BTreeMap<StreamNo, (Now, Epoch)>,
     /// Rooms whose output is to be taken.
     dirty: VecDeque<RoomName>,
     /// Rooms that may have something to append.

@@ -66,7 +66,9 @@ impl SlotTask {
             }
             ToSlot::Watch { peer, room, watch } => {
                 peer.settle(vec![FromOwner::Fed { room, fed: no.fed(watch) }]);
-                let again = |at: &Now| !now.reached(at.plus_ms(MOVED_AGAIN_MS));
+                let again = |(at, epoch): &(Now, Epoch)| {
+                    *epoch == to.epoch && !now.reached(at.plus_ms(MOVED_AGAIN_MS))
+                };
                 if !self.moved_told.get(&peer.number).is_some_and(again) {
                     self.tell_moved(now, &peer, to);
                 }
@@ -79,7 +81,7 @@ impl SlotTask {
 
     fn tell_moved(&mut self, now: Now, peer: &Peer, to: &Elsewhere) {
         let Elsewhere { owner, epoch } = to.clone();
-        self.moved_told.insert(peer.number, now);
+        self.moved_told.insert(peer.number, (now, epoch));
         peer.send(FromOwner::Moved { slot: self.no, epoch, owner });
     }
 

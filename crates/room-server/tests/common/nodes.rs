@@ -34,6 +34,8 @@ struct Way {
     listener: Option<mpsc::Sender<DuplexStream>>,
     /// Whether bytes from and to it flow.
     flows: watch::Sender<bool>,
+    /// Whether bytes that it answers flow.
+    answers: watch::Sender<bool>,
     /// What carries its connections.
     relays: Vec<AbortHandle>,
 }
@@ -44,14 +46,25 @@ impl Net {
     }
 
     fn listen(&self, id: &NodeId, listener: mpsc::Sender<DuplexStream>) {
-        let flows = watch::Sender::new(true);
-        self.lock().insert(id.clone(), Way { listener: Some(listener), flows, relays: Vec::new() });
+        let way = Way {
+            listener: Some(listener),
+            flows: watch::Sender::new(true),
+            answers: watch::Sender::new(true),
+            relays: Vec::new(),
+        };
+        self.lock().insert(id.clone(), way);
     }
 
     /// Bytes from and to the node stop, or flow again; connections stand.
     pub fn flow(&self, id: &str, flows: bool) {
         let id = NodeId::new(id).expect("valid");
         self.lock().get(&id).expect("a node").flows.send_replace(flows);
+    }
+
+    /// The node hears what it is told, and what it answers stops, or flows again.
+    pub fn answer(&self, id: &str, answers: bool) {
+        let id = NodeId::new(id).expect("valid");
+        self.lock().get(&id).expect("a node").answers.send_replace(answers);
     }
 
     /// Every connection of the node breaks, and nobody listens there any more.
@@ -77,6 +90,7 @@ impl Net {
             let (near_read, near_write) = split(near_far);
             let (far_read, far_write) = split(far_near);
             let there = tokio::spawn(relay(near_read, far_write, gates.clone()));
+            gates.extend(ways.get(to).map(|way| way.answers.subscribe()));
             let back = tokio::spawn(relay(far_read, near_write, gates));
             for id in from.into_iter().chain([to]) {
                 if let Some(way) = ways.get_mut(id) {

@@ -84,6 +84,13 @@ impl Talker {
         }
     }
 
+    /// Says that it is there.
+    pub async fn live(&self) {
+        for stream in self.streams.values() {
+            stream.heartbeat().await;
+        }
+    }
+
     async fn publish(&mut self) {
         self.sent += 1;
         let id = format!("{}-message-{}", self.name, self.sent);
