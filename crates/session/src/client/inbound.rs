@@ -140,6 +140,9 @@ impl Client {
         let Some(room) = self.listened_room(side, &name) else {
             return Ok(());
         };
+        if room.readers[side].stage == Stage::Inert {
+            return Ok(());
+        }
         if room.lead != side {
             // The lead reads on, or will say the same of what it has not read.
             room.readers[side].make_inert();
@@ -246,6 +249,7 @@ impl Client {
             Taken::Read => {}
             Taken::ReadPast => subscription.catchup = Catchup::Resumed { missed: 0 },
             Taken::AskAgain => {
+                room.readers[side].stage = Stage::Inert;
                 self.lines[side].controls.push_back(Control::Subscribe(name));
                 return Ok(());
             }

@@ -5,23 +5,24 @@ use model::{
     Catchup, ClientFrame, ClientSays, Content, ContentKind, Digest, End, EndCode, FromServer,
     Hello, HistoryAnchor, HistoryAsk, Limits, LogId, Mark, Message, MessageContent, MessageId, Now,
     Page, Position, Publish, Refusal, RefusalCode, Rights, RoomName, Says, Seed, Seq, ServerFrame,
-    SessionId, Snapshot, SnapshotReason, Subscription, Unsubscribed, UnsubscribedCode, Welcome,
+    SessionId, Snapshot, SnapshotReason, Subscription, Unsubscribed, UnsubscribedCode, User,
+    UserId, Welcome,
 };
 use session::client::{Action, Client, ClientLimits, Event, Options, Reading, SocketNo, WishError};
 
 use super::service::ann;
 
-const URL: &str = "ws://here/v1/ws";
+pub(crate) const URL: &str = "ws://here/v1/ws";
 
 /// A client and the moment; what it sends is looked at, what it hears is played.
-struct Play {
-    now: Now,
-    client: Client,
+pub(crate) struct Play {
+    pub(crate) now: Now,
+    pub(crate) client: Client,
     /// The newest connection.
-    socket: SocketNo,
+    pub(crate) socket: SocketNo,
 }
 
-fn room() -> RoomName {
+pub(crate) fn room() -> RoomName {
     RoomName::new("team").expect("valid")
 }
 
@@ -29,8 +30,12 @@ fn log() -> LogId {
     LogId::new("k3v9q2").expect("valid")
 }
 
-fn at(seq: Seq) -> Position {
+pub(crate) fn at(seq: Seq) -> Position {
     Position { log: log(), seq }
+}
+
+fn bob() -> User {
+    User { id: UserId::new("bob").expect("valid"), ..ann() }
 }
 
 fn content() -> Content {
@@ -52,7 +57,7 @@ impl Play {
     }
 
     /// Connected, welcomed, and the room read up to entry 10.
-    fn reading() -> Play {
+    pub(crate) fn reading() -> Play {
         Play::reading_with(Options::new(URL))
     }
 
@@ -71,6 +76,12 @@ impl Play {
         };
         self.socket = socket;
         self.client.handle_connected(self.now, socket);
+        self.welcomed()
+    }
+
+    /// Says hello on the newest connection and is welcomed.
+    pub(crate) fn welcomed(&mut self) -> Hello {
+        let socket = self.socket;
         let frame = self.client.poll_transmit(socket).expect("hello comes first");
         let ClientSays::Hello(hello) = frame.says else { panic!("hello comes first") };
         let welcome = Welcome {
@@ -86,7 +97,7 @@ impl Play {
         *hello
     }
 
-    fn hears(&mut self, r#ref: u32, says: Says) {
+    pub(crate) fn hears(&mut self, r#ref: u32, says: Says) {
         self.client.handle_frame(
             self.now,
             self.socket,
@@ -98,7 +109,7 @@ impl Play {
         self.hears(r#ref, Says::Refused(refusal));
     }
 
-    fn subscribed(&mut self, head: Seq, catchup: Catchup) {
+    pub(crate) fn subscribed(&mut self, head: Seq, catchup: Catchup) {
         let subscription = Subscription {
             log: log(),
             first: 1,
@@ -113,7 +124,16 @@ impl Play {
         self.hears(0, Says::Subscribed { room: room(), subscription, presence: None });
     }
 
-    fn message(&mut self, seq: Seq, id: &MessageId) {
+    /// An entry of somebody else.
+    pub(crate) fn others_message(&mut self, seq: Seq) {
+        self.entry(seq, &MessageId::new(&format!("bobs{seq:08}")).expect("valid"), bob());
+    }
+
+    pub(crate) fn message(&mut self, seq: Seq, id: &MessageId) {
+        self.entry(seq, id, ann());
+    }
+
+    fn entry(&mut self, seq: Seq, id: &MessageId, from: User) {
         let message = Message {
             room: room(),
             log: None,
@@ -121,7 +141,7 @@ impl Play {
             ordinal: seq,
             id: id.clone(),
             at_ms: 7,
-            from: ann(),
+            from,
             content: MessageContent::post("x"),
             edited_at_ms: None,
             reactions: Vec::new(),
@@ -129,19 +149,19 @@ impl Play {
         self.client.handle_frame(self.now, self.socket, FromServer::Message(message));
     }
 
-    fn closed(&mut self, code: Option<u16>) {
+    pub(crate) fn closed(&mut self, code: Option<u16>) {
         self.client.handle_closed(self.now, self.socket, code);
     }
 
-    fn publish(&mut self) -> MessageId {
+    pub(crate) fn publish(&mut self) -> MessageId {
         self.client.publish(&room(), content()).expect("there is space")
     }
 
-    fn sent(&mut self) -> Vec<ClientFrame> {
+    pub(crate) fn sent(&mut self) -> Vec<ClientFrame> {
         std::iter::from_fn(|| self.client.poll_transmit(self.socket)).collect()
     }
 
-    fn publishes(&mut self) -> Vec<(u32, Publish)> {
+    pub(crate) fn publishes(&mut self) -> Vec<(u32, Publish)> {
         let publish = |frame: ClientFrame| match frame.says {
             ClientSays::Publish(publish) => Some((frame.r#ref, publish)),
             _ => None,
@@ -149,11 +169,11 @@ impl Play {
         self.sent().into_iter().filter_map(publish).collect()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    pub(crate) fn events(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.client.poll_event()).collect()
     }
 
-    fn actions(&mut self) -> Vec<Action> {
+    pub(crate) fn actions(&mut self) -> Vec<Action> {
         std::iter::from_fn(|| self.client.poll_action()).collect()
     }
 
@@ -162,7 +182,7 @@ impl Play {
         self.client.handle_timeout(self.now);
     }
 
-    fn wait(&mut self) -> u64 {
+    pub(crate) fn wait(&mut self) -> u64 {
         let at = self.client.poll_timeout().expect("something is waited for");
         let ms = at.mono_us.saturating_sub(self.now.mono_us).div_ceil(1_000);
         self.pass_ms(ms);
@@ -170,7 +190,7 @@ impl Play {
     }
 }
 
-fn snapshot() -> Catchup {
+pub(crate) fn snapshot() -> Catchup {
     Catchup::Snapshot(Snapshot { reason: SnapshotReason::New, page: Page::default() })
 }
 

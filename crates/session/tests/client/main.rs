@@ -5,6 +5,7 @@
 //! `SEED=17 cargo test -p parlour-session --test client`; `SEEDS=10000` tries that many.
 
 mod duties;
+mod moves;
 mod person;
 mod service;
 

@@ -63,10 +63,6 @@ impl Person {
         }
     }
 
-    pub(crate) fn now(&self) -> Now {
-        self.now
-    }
-
     pub(crate) fn wished(&self) -> usize {
         self.wishes.len()
     }
