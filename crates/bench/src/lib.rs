@@ -1,4 +1,5 @@
-//! Load generator, replay of real conversations, and the checker of what was seen.
+//! Load generator, replay of real conversations, and the checkers of what was seen: `history` judges while
+//! it happens, `verify` all of it afterwards.
 //!
 //! It stands apart from the server because it must know nothing of it: it speaks the contract through
 //! `parlour-client`, as anybody would, and its checker believes nobody but itself.

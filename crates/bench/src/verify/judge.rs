@@ -19,6 +19,14 @@ const PAGE_POSTS: u32 = model::limits::PAGE_POSTS_MAX;
 /// Without an answer for so long, the server that is asked is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// What a judge goes by.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) body: Body,
+    /// Entries of one room beyond which no log can be true: a liar's has no end.
+    pub(super) entries_max: usize,
+}
+
 /// A room in the end.
 #[derive(Debug)]
 pub(super) struct Judged {
@@ -32,7 +40,7 @@ pub(super) struct Judged {
 pub(super) async fn read_logs(
     dialers: &[Dialer],
     rooms: &[RoomName],
-    body: &Body,
+    rules: &Rules,
 ) -> Vec<Result<Judged, String>> {
     let mut logs: Vec<_> = rooms.iter().map(|_| Err("nobody was asked".to_owned())).collect();
     for dialer in dialers {
@@ -43,7 +51,7 @@ pub(super) async fn read_logs(
             let connection = dialer.connection(&format!("judge-{judge}"));
             let share = missing.iter().skip(judge).step_by(judges);
             let share = share.map(|at| (*at, rooms[*at].clone())).collect();
-            tasks.spawn(read_share(connection, share, body.clone()));
+            tasks.spawn(read_share(connection, share, rules.clone()));
         }
         while let Some(share) = tasks.join_next().await {
             for (at, log) in share.unwrap_or_default() {
@@ -58,11 +66,11 @@ pub(super) async fn read_logs(
 async fn read_share(
     mut connection: Connection,
     share: Vec<(usize, RoomName)>,
-    body: Body,
+    rules: Rules,
 ) -> Vec<(usize, Result<Judged, String>)> {
     let mut logs = Vec::with_capacity(share.len());
     for (at, room) in share {
-        let log = read_room(&mut connection, &room, &body).await;
+        let log = read_room(&mut connection, &room, &rules).await;
         let failed = log.is_err();
         logs.push((at, log));
         if failed {
@@ -77,19 +85,17 @@ async fn read_share(
 async fn read_room(
     connection: &mut Connection,
     room: &RoomName,
-    body: &Body,
+    rules: &Rules,
 ) -> Result<Judged, String> {
-    let log = read_log(connection, room, body).await?;
-    let resumed = tokio::time::timeout(ANSWER_WITHIN, resume(connection, room, body)).await;
-    let resumed =
-        resumed.map_err(|_| format!("no resume came for {} s", ANSWER_WITHIN.as_secs()))??;
+    let log = read_log(connection, room, rules).await?;
+    let resumed = resume(connection, room, rules).await?;
     Ok(Judged { log, resumed })
 }
 
 async fn read_log(
     connection: &mut Connection,
     room: &RoomName,
-    body: &Body,
+    rules: &Rules,
 ) -> Result<FinalLog, String> {
     let mut log = FinalLog::default();
     let mut after = 0;
@@ -101,7 +107,10 @@ async fn read_log(
         })??;
         log.first = log.first.max(page.first);
         let posts = parlour_client::posts(room, &page).map_err(|error| error.message)?;
-        log.entries.extend(posts.iter().map(|post: &Message| (post.seq, body.entry(post))));
+        log.entries.extend(posts.iter().map(|post: &Message| (post.seq, rules.body.entry(post))));
+        if log.entries.len() > rules.entries_max {
+            return Err("its history has more entries than can be true".to_owned());
+        }
         let last = posts.last().map_or(after, |post| post.seq);
         match page.more {
             true if last > after => after = last,
@@ -135,30 +144,37 @@ async fn page(
 async fn resume(
     connection: &mut Connection,
     room: &RoomName,
-    body: &Body,
+    rules: &Rules,
 ) -> Result<(Reading, Witness), String> {
     let mut reading = Reading::new("who resumed from before the first entry".to_owned(), 0, 0);
     let mut witness = Witness::default();
     let wish = Wish::after(Position::origin());
     connection.client().subscribe(room, wish).map_err(|error| error.to_string())?;
-    loop {
-        match connection.next().await {
+    let mut entries = 0;
+    while entries <= rules.entries_max {
+        let event = tokio::time::timeout(ANSWER_WITHIN, connection.next()).await;
+        let event =
+            event.map_err(|_| format!("no resume came for {} s", ANSWER_WITHIN.as_secs()))?;
+        match event {
             Some(Event::Subscribed { room: of, subscription, .. }) if of == *room => {
                 if let Catchup::Snapshot(_) = subscription.catchup {
                     reading.snapshot(subscription.head);
                 }
             }
             Some(Event::Message(message)) if message.room == *room => {
-                reading.receive(&mut witness, message.seq, body.entry(&message));
+                entries += 1;
+                reading.receive(&mut witness, message.seq, rules.body.entry(&message));
             }
             Some(Event::Truncated { room: of, first }) if of == *room => reading.truncated(first),
-            Some(Event::CaughtUp { room: of, .. }) if of == *room => break,
+            Some(Event::CaughtUp { room: of, .. }) if of == *room => {
+                let left = connection.client().unsubscribe(room);
+                return left.map(|()| (reading, witness)).map_err(|error| error.to_string());
+            }
             Some(Event::NotSubscribed { refusal, .. }) => return Err(refusal.message.into_owned()),
             Some(Event::Violation(what) | Event::Ended { message: what, .. }) => return Err(what),
             Some(_) => {}
             None => return Err("the session is over".to_owned()),
         }
     }
-    connection.client().unsubscribe(room).map_err(|error| error.to_string())?;
-    Ok((reading, witness))
+    Err("its resume has more entries than can be true".to_owned())
 }

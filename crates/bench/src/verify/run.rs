@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::body::Body;
 use super::check::{self, Findings};
 use super::driver::{Driver, Recorded, Shared, Stage};
-use super::judge::{self, Judged};
+use super::judge::{self, Judged, Rules};
 use super::plan::{Seat, seats};
 use super::record::RoomHistory;
 use super::report::{Report, Service};
@@ -311,7 +311,10 @@ async fn judge_and_report(
     urls.sort_unstable();
     urls.dedup();
     let judges = dialers(&VerifyOptions { urls, ..options.clone() })?;
-    let judged = judge::read_logs(&judges, &shared.rooms, &shared.body).await;
+    // Nobody else knows these rooms, and twice everything is more than any mistake makes.
+    let entries_max = usize::try_from(2 * shared.messages).unwrap_or(usize::MAX);
+    let rules = Rules { body: shared.body.clone(), entries_max };
+    let judged = judge::read_logs(&judges, &shared.rooms, &rules).await;
     let service = Service::of(&recorded, &options.urls);
     let mut findings = Findings::default();
     for member in recorded.iter().flat_map(|recorded| &recorded.members) {

@@ -33,7 +33,8 @@ pub struct Counts {
     pub sent: u64,
     /// Of these, acknowledged.
     pub acknowledged: u64,
-    /// Refused for good, or not taken by a client whose queue was full.
+    /// Refused for good, not taken by a client whose queue was full, or still unsent in the end. None of
+    /// these may stand in the log.
     pub refused: u64,
     /// Without an answer, or given up as "may have been sent". They may stand in the log, once.
     pub unknown: u64,
