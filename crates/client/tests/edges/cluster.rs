@@ -61,6 +61,7 @@ impl Cluster {
             Arc::new(registry.clone()),
             Clock::system(),
             7,
+            None,
         );
         let link = room_server.link_service();
         let one = TestEdge::start("e1", &registry, &link, connects_per_second).await;
@@ -94,7 +95,7 @@ impl TestEdge {
         let channel = in_process(link.clone());
         let owners = Owners {
             registry: Arc::new(registry.clone()),
-            dial: Arc::new(move |_: &NodeId| channel.clone()),
+            dial: Arc::new(move |_: &Node| channel.clone()),
         };
         let sessions_max = SESSIONS_MAX as usize;
         let config = Config {
@@ -103,12 +104,13 @@ impl TestEdge {
             shards: 2,
             lanes: 2,
             origins: vec!["https://app.example".to_owned()],
+            websocket: true,
             door: Door::new(None, "test".to_owned(), &Secret::new(vec![7; 32])),
             connects_per_second,
         };
         let ready = Arc::new(|| None);
         let seed = Seed::new(u64::from(http.port()));
-        let edge = Edge::start(config, id("owner"), owners, listeners, ready, seed);
+        let edge = Edge::start(config, owners, listeners, ready, seed);
         TestEdge { edge: edge.expect("threads start"), registry, node, http, grpc }
     }
 
