@@ -1,7 +1,10 @@
 //! Appends that share a transaction.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use journal::postgres::Settings;
 use model::AppendError;
 
@@ -24,26 +27,29 @@ async fn together(
     }
     proxy.order(Order::HoldEnd);
     let append = |mut writer: Writer| {
-        tokio::spawn(async move {
+        let append = async move {
             let result = writer.append("two").await;
             (writer, result)
-        })
+        };
+        append.boxed()
     };
     let mut waiting = vec![append(writers.remove(0))];
+    hand_over(&mut waiting[0]).await;
     let held = proxy.clone();
     tokio::task::spawn_blocking(move || held.await_held()).await.expect("held");
-    waiting.extend(writers.into_iter().map(append));
-    // They are handed over at their first poll.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
+    for writer in writers {
+        let mut append = append(writer);
+        hand_over(&mut append).await;
+        waiting.push(append);
     }
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     proxy.release();
-    let mut done = Vec::new();
-    for task in waiting {
-        done.push(task.await.expect("no panic"));
-    }
-    done
+    futures_util::future::join_all(waiting).await
+}
+
+/// An append is handed over at its first poll.
+async fn hand_over<T>(append: &mut BoxFuture<'_, T>) {
+    let pending = poll_fn(|cx| Poll::Ready(append.as_mut().poll(cx).is_pending()));
+    assert!(pending.await, "it waits");
 }
 
 fn one_writer(server: &server::Server, proxy: &Proxy) -> Settings {

@@ -195,3 +195,23 @@ async fn entries_that_a_failover_lost_are_noticed_and_leave_no_hole() {
     let entries = journal.range(&writer.room, 1, 10, 1_000).await.expect("no hole");
     assert_eq!(entries.len(), 4);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_a_failover_gave_away_again_is_no_claim_of_ours() {
+    let server = super::server::shared();
+    let settings = server.journal(&[server.port]);
+    let journal = open(&settings, 1);
+    let mut writer = Writer::start(&journal, 0, 1).await;
+    writer.append("one").await.expect("appended");
+    let fence = writer.claimed.fence;
+    // Our claim was lost with the old primary; the next one got the same number.
+    let schema = settings.url.rsplit_once("search_path=").expect("set").1.trim_end_matches('\'');
+    tokio::task::block_in_place(|| {
+        server.sql(&format!("UPDATE {schema}.parlour_slot SET nonce = 2 WHERE slot = 0"))
+    });
+    assert_eq!(journal.verify(&[(0, fence)]).await, Ok(vec![0]));
+    assert_eq!(journal.trim(0, fence, &writer.room, 2).await, Err(AppendError::Fenced));
+    assert_eq!(writer.append("two").await, Err(AppendError::Fenced));
+    let entries = journal.range(&writer.room, 1, 10, 1_000).await.expect("readable");
+    assert_eq!(entries.len(), 1);
+}
