@@ -71,7 +71,7 @@ impl fmt::Display for OpenError {
                 write!(f, "{place} runs PostgreSQL {version}; 15 or newer is needed")
             }
             OpenError::Absent { place } => {
-                write!(f, "{place} holds no journal; make it once with `parlour init`")
+                write!(f, "{place} holds no journal; make it once with `parlour admin init`")
             }
             OpenError::Mismatch { place, what, stored, asked } => write!(
                 f,

@@ -23,7 +23,7 @@ fn a_database_without_a_journal_is_refused_and_the_remedy_named() {
     let settings = Settings::new(&server::url(&[server.port], "empty"), "test", SLOTS, "fnv");
     let error = refused(&settings);
     assert!(matches!(error, OpenError::Absent { .. }), "{error:?}");
-    assert!(error.to_string().contains("parlour init"), "{error}");
+    assert!(error.to_string().contains("parlour admin init"), "{error}");
 }
 
 #[test]

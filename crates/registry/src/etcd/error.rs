@@ -34,7 +34,7 @@ impl fmt::Display for OpenError {
             OpenError::Unreachable(why) => write!(f, "no etcd member answers; the last: {why}"),
             OpenError::Refused(why) => write!(f, "etcd refuses: {why}"),
             OpenError::NotMade(cluster) => {
-                write!(f, "etcd knows no cluster {cluster:?}; it has to be made once")
+                write!(f, "etcd knows no cluster {cluster:?}; `parlour admin init` makes it, once")
             }
             OpenError::Foreign(why) => write!(f, "this cluster cannot be served: {why}"),
             OpenError::Made(other) => write!(
