@@ -14,6 +14,9 @@ use super::connection::{Loss, Phase, later};
 use super::room::Stage;
 use super::{Client, Control, Event, backoff};
 
+/// Servers that are leaving too, and say where to go, that are followed at once.
+const FOLLOWED_MAX: u32 = 2;
+
 /// A move that is under way.
 #[derive(Debug)]
 pub(super) struct Moving {
@@ -46,12 +49,19 @@ impl Client {
         self.dial(now, self.main.other(), to.url);
     }
 
-    /// The server behind the new connection is leaving too: on to the next one.
+    /// The server behind the new connection is leaving too: on to the next one. Servers that go on
+    /// sending the client to each other are not followed at once.
     pub(super) fn handle_move_of_next(&mut self, now: Now, to: MoveTo) {
         self.resume_token = Some(to.resume_token);
         let side = self.main.other();
         self.close_line(side);
+        if self.moving.as_ref().is_some_and(|moving| moving.attempts >= FOLLOWED_MAX) {
+            return self.lose_next(now, Loss::Broken(None));
+        }
         self.forget_next();
+        if let Some(moving) = &mut self.moving {
+            moving.attempts += 1;
+        }
         self.dial(now, side, to.url);
     }
 

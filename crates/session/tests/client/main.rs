@@ -107,7 +107,7 @@ fn readers_see_every_entry_or_are_told_what_is_gone() {
 fn moves_lose_nothing_double_nothing_and_leave_no_moment_without_a_live_socket() {
     let faults = Faults { moves: true, dials: true, evictions: true, ..Faults::default() };
     let mut moves = 0;
-    for seed in seeds(300) {
+    for seed in seeds(150) {
         eprintln!("seed {seed}");
         let (person, service) = run(seed, faults);
         person.check(&service);
@@ -120,7 +120,7 @@ fn moves_lose_nothing_double_nothing_and_leave_no_moment_without_a_live_socket()
 fn a_move_survives_whatever_befalls_either_connection() {
     let faults =
         Faults { cuts: true, late: true, moves: true, ends: true, busy: true, ..Faults::default() };
-    check_all(300, faults);
+    check_all(150, faults);
 }
 
 #[test]

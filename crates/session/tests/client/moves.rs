@@ -251,3 +251,27 @@ fn wishes_about_rooms_go_to_both_connections() {
     }
     assert_eq!(play.actions(), [], "the new room has not been answered for");
 }
+
+#[test]
+fn servers_that_send_each_other_the_client_are_not_followed_for_ever() {
+    let (mut play, old, mut new) = moving();
+    let mut followed = 0;
+    loop {
+        greeted(&mut play, new, 10);
+        let to = MoveTo { url: Some(THERE.into()), resume_token: "moved".into(), within_ms: 9_000 };
+        play.hears(0, Says::Move(to));
+        match play.actions().as_slice() {
+            [Action::Close { socket }, Action::Dial { socket: next, .. }] if *socket == new => {
+                new = *next;
+            }
+            [Action::Close { socket }] if *socket == new => break,
+            other => panic!("{other:?}"),
+        }
+        followed += 1;
+        assert!(followed < 10);
+    }
+    assert_eq!(followed, 2);
+    play.socket = old;
+    play.others_message(11);
+    assert_eq!(seqs(&play.events()), [11], "the old one stands all the while");
+}

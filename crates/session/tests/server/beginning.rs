@@ -159,7 +159,9 @@ fn who_does_not_move_in_time_is_ended() {
     let ann = shard.open("ann", vec![]);
     let to = MoveTo { url: None, resume_token: "t".into(), within_ms: 20_000 };
     let peer = shard.peers.get_mut(&ann).unwrap();
+    assert!(!peer.session.is_moving());
     peer.session.handle_drain(shard.now, Drain::Move(to), &mut shard.logs);
+    assert!(peer.session.is_moving(), "its successor does not end it");
     shard.after_ms(19_999);
     assert_eq!(shard.reads(ann), ["welcome ann 1", "move 20000 0"]);
     shard.after_ms(1);
