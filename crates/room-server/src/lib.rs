@@ -1,13 +1,16 @@
-//! The room server: one task a slot drives the slot's rooms, a gRPC service links edges to them.
+//! The room server: one task a slot drives the slot's rooms, a gRPC service links edges to them, another
+//! one moves slots between servers.
 //!
-//! It is the shell around `room::Room` and `cluster::Slot`: journal, clock, streams and timers are here,
-//! decisions are there. It stands apart from the edge, which reaches it over a link only, inside one
+//! It is the shell around `room::Room`, `cluster::Slot` and `cluster::Steward`: journal, clock, streams and
+//! timers are here, decisions are there. It stands apart from the edge, which reaches it over a link only, inside one
 //! process over a pipe.
 //!
 //! ```text
 //! edge ──Attach──> stream::Conversation ──> slot::SlotTask ──> Journal
 //!      <─────────  (bounded queue)     <──  rooms, appends, reads
 //!      ──Segment─> service::LinkService ──────────────────────> Journal
+//!
+//! others ──Pulse──> steward ──Own, Give──> slot::SlotTask ──Transfer──> another server's
 //! ```
 //!
 //! # Invariants
@@ -15,6 +18,8 @@
 //!   stream and comes back by position.
 //! - Nothing is answered or fed before the journal has committed it; an unknown outcome is settled by a
 //!   fresh claim and the log's end behind it.
+//! - Whoever speaks to rooms that another server owns is told which; nothing is refused because a slot
+//!   has moved.
 //! - Time enters through [`Clock`] and tokio's timers, randomness through one seed.
 //!
 //! Look elsewhere for: what an ask means (`room`), who should own a slot (`cluster`), durability

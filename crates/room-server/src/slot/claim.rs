@@ -63,7 +63,7 @@ impl SlotTask {
         if !named && self.shared.is_leaving() {
             return Want::Nobodys;
         }
-        if self.shared.peers.is_some() {
+        if self.shared.peers.is_some() && !self.shared.is_leaving() {
             // Others may want it too: the steward knows whose turn it is.
             self.told_wanted |= self.tell_wanted();
         } else {

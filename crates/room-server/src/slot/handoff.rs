@@ -81,7 +81,9 @@ impl SlotTask {
             _ => None,
         };
         let Some(taker) = view.nodes.get(&to).filter(|_| refusal.is_none()).cloned() else {
-            self.tell_ended(Outcome::NotGiven);
+            // What is not served and not on its way either is not the steward's to give.
+            let lost = self.machine.serving().is_none() && self.giving.is_none();
+            self.tell_ended(if lost { Outcome::Lost } else { Outcome::NotGiven });
             let _ = reply.send(Err(refusal.unwrap_or_default()));
             return;
         };

@@ -15,7 +15,9 @@
 //! - At most one append of the slot is in flight; the next is made after its answer. A claim waits
 //!   for it, too: an append is never cancelled.
 //! - Nothing is appended and no room is opened unless the slot machine serves.
-//! - A room is dropped only after it has answered everything that it was asked.
+//! - A room is dropped only after it has answered everything that it was asked; when the slot is another
+//!   node's, its streams are told so instead ([`moved`]).
+//! - While the slot is handed over ([`handoff`]), words wait, and from the transfer on nothing is said.
 //! - A word of a stream comes to a room before the end of that stream.
 
 mod append;

@@ -16,6 +16,7 @@ use link::FromOwner;
 use model::{Epoch, NodeId, Now};
 
 use super::SlotTask;
+use super::claim::Want;
 use super::place::{No, Scope};
 use crate::slots::ToSlot;
 use crate::stream::{Peer, StreamNo};
@@ -99,13 +100,20 @@ impl SlotTask {
         }
         self.told_wanted = false;
         self.part(now);
-        if !self.owning
-            && !self.waiting.is_empty()
-            && let Some(to) = self.elsewhere()
-        {
-            // Another node was faster.
-            for word in std::mem::take(&mut self.waiting) {
-                self.redirect(now, word, &to);
+        if !self.owning && !self.waiting.is_empty() {
+            self.want_again(now);
+        }
+    }
+
+    /// Words wait for a slot that nobody served: perhaps somebody does now, perhaps it is this node's turn.
+    fn want_again(&mut self, now: Now) {
+        match self.want(now) {
+            Want::Ours => {}
+            Want::Nobodys => self.refuse_waiting(No::Unavailable),
+            Want::Theirs(to) => {
+                for word in std::mem::take(&mut self.waiting) {
+                    self.redirect(now, word, &to);
+                }
             }
         }
     }

@@ -114,21 +114,31 @@ pub struct Edge {
 impl Edge {
     /// A stream that has not said who it is.
     pub async fn silent(channel: Channel) -> Edge {
+        Edge::try_silent(channel).await.expect("accepted")
+    }
+
+    async fn try_silent(channel: Channel) -> Result<Edge, Status> {
         let mut client = LinkClient::new(channel);
         let (to, frames) = mpsc::channel(1_024);
-        let from = client.attach(ReceiverStream::new(frames)).await.expect("accepted").into_inner();
-        Edge { client, to, from, aside: VecDeque::new(), next: 0 }
+        let from = client.attach(ReceiverStream::new(frames)).await?.into_inner();
+        Ok(Edge { client, to, from, aside: VecDeque::new(), next: 0 })
+    }
+
+    /// A stream that has said who it is, if it stands.
+    pub async fn try_open(channel: Channel, name: &str) -> Result<Edge, Status> {
+        let edge = Edge::try_silent(channel).await?;
+        edge.say(Says::Open(Open { edge: name.to_owned(), lane: 0 })).await;
+        Ok(edge)
     }
 
     /// A stream that has said who it is.
     pub async fn open(channel: Channel, name: &str) -> Edge {
-        let edge = Edge::silent(channel).await;
-        edge.say(Says::Open(Open { edge: name.to_owned(), lane: 0 })).await;
-        edge
+        Edge::try_open(channel, name).await.expect("accepted")
     }
 
     pub async fn say(&self, says: Says) {
-        self.to.send(EdgeFrame { frame: Some(says) }).await.expect("the stream stands");
+        // If the stream is over, that is what is read next.
+        let _ = self.to.send(EdgeFrame { frame: Some(says) }).await;
     }
 
     pub async fn heartbeat(&self) {

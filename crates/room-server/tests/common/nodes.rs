@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cluster::{Registry as _, SlotRecord};
 use hyper_util::rt::TokioIo;
@@ -14,6 +15,7 @@ use room_server::{Config, Dial, RoomServer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use wire::link::peer_client::PeerClient;
@@ -30,8 +32,10 @@ pub struct Net {
 
 /// The way to one node.
 struct Way {
-    /// Where it accepts; `None`: nobody listens.
-    listener: Option<mpsc::Sender<DuplexStream>>,
+    /// Where it accepts.
+    listener: mpsc::Sender<DuplexStream>,
+    /// Whether nobody listens there.
+    refuses: bool,
     /// Whether bytes from and to it flow.
     flows: watch::Sender<bool>,
     /// Whether bytes that it answers flow.
@@ -47,7 +51,8 @@ impl Net {
 
     fn listen(&self, id: &NodeId, listener: mpsc::Sender<DuplexStream>) {
         let way = Way {
-            listener: Some(listener),
+            listener,
+            refuses: false,
             flows: watch::Sender::new(true),
             answers: watch::Sender::new(true),
             relays: Vec::new(),
@@ -68,11 +73,18 @@ impl Net {
     }
 
     /// Every connection of the node breaks, and nobody listens there any more.
-    fn kill(&self, id: &NodeId) {
+    pub fn cut(&self, id: &str) {
+        let id = NodeId::new(id).expect("valid");
         let mut ways = self.lock();
-        let way = ways.get_mut(id).expect("a node");
-        way.listener = None;
+        let way = ways.get_mut(&id).expect("a node");
+        way.refuses = true;
         way.relays.drain(..).for_each(|relay| relay.abort());
+    }
+
+    /// It listens again.
+    pub fn mend(&self, id: &str) {
+        let id = NodeId::new(id).expect("valid");
+        self.lock().get_mut(&id).expect("a node").refuses = false;
     }
 
     /// A connection from one node (or from outside) to another.
@@ -85,7 +97,7 @@ impl Net {
             for id in from.into_iter().chain([to]) {
                 gates.extend(ways.get(id).map(|way| way.flows.subscribe()));
             }
-            let listener = ways.get(to).and_then(|way| way.listener.clone());
+            let listener = ways.get(to).filter(|way| !way.refuses).map(|way| way.listener.clone());
             let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
             let (near_read, near_write) = split(near_far);
             let (far_read, far_write) = split(far_near);
@@ -194,7 +206,7 @@ impl Cluster {
     pub fn kill(&mut self, id: &str) {
         let member = self.nodes.remove(id).expect("a node");
         member.serving.abort();
-        self.net.kill(&NodeId::new(id).expect("valid"));
+        self.net.cut(id);
     }
 
     pub fn server(&self, id: &str) -> &RoomServer {
@@ -204,6 +216,12 @@ impl Cluster {
     /// An edge's stream to a node.
     pub async fn edge(&self, id: &str, name: &str) -> Edge {
         Edge::open(self.net.channel(None, NodeId::new(id).expect("valid")), name).await
+    }
+
+    /// The same, unless the node does not answer.
+    pub async fn try_edge(&self, id: &str, name: &str) -> Option<Edge> {
+        let opening = Edge::try_open(self.net.channel(None, NodeId::new(id).expect("valid")), name);
+        timeout(Duration::from_millis(500), opening).await.ok()?.ok()
     }
 
     /// An operator's connection to a node.

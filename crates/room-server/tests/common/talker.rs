@@ -2,9 +2,12 @@
 //! not answered, and holds what it is fed against what the service promises.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use link::FromOwner;
 use model::{Answer, AskBody, Fed, MessageId, PresenceChange, Publish, RoomName, Roster};
+
+use tokio::time::{sleep, timeout};
 
 use super::nodes::Cluster;
 use super::{Edge, attach, content, person};
@@ -31,6 +34,7 @@ pub struct Talker {
     sent: u64,
     pub refused: u64,
     pub attached: u64,
+    pub unwatched: u64,
     pub moves: u64,
     /// Every roster and change of presence that was told.
     pub rosters: Vec<Roster>,
@@ -54,6 +58,7 @@ impl Talker {
             sent: 0,
             refused: 0,
             attached: 0,
+            unwatched: 0,
             moves: 0,
             rosters: Vec::new(),
             changes: Vec::new(),
@@ -117,9 +122,16 @@ impl Talker {
 
     /// To the node that is the owner: watches, attends and asks there.
     async fn go(&mut self, cluster: &Cluster) {
-        if !self.streams.contains_key(&self.at) {
-            let stream = cluster.edge(&self.at, &self.name).await;
-            self.streams.insert(self.at.clone(), stream);
+        while !self.streams.contains_key(&self.at) {
+            if let Some(stream) = cluster.try_edge(&self.at, &self.name).await {
+                self.streams.insert(self.at.clone(), stream);
+                break;
+            }
+            sleep(Duration::from_millis(5)).await;
+            let record = cluster.record(cluster.slot_of(&self.room));
+            if let Some(record) = record.filter(|record| record.epoch >= self.epoch) {
+                (self.epoch, self.at) = (record.epoch, record.owner.as_str().to_owned());
+            }
         }
         let (room, who) = (self.room.clone(), person(&self.name));
         self.watch = self.stream().watch(&room).await;
@@ -135,9 +147,13 @@ impl Talker {
         }
     }
 
-    /// One thing that happens.
+    /// One thing that happens; when nothing does for long, the registry is asked where the owner is.
     pub async fn turn(&mut self, cluster: &Cluster) {
-        let frame = self.stream().next().await.expect("the owner's stream stands");
+        let frame = match timeout(Duration::from_secs(1), self.stream().next()).await {
+            Ok(Ok(frame)) => frame,
+            Ok(Err(_)) => return self.find(cluster, true).await,
+            Err(_) => return self.find(cluster, false).await,
+        };
         match frame {
             FromOwner::Moved { epoch, owner, .. } if epoch > self.epoch => {
                 (self.epoch, self.at) = (epoch, owner.as_str().to_owned());
@@ -147,6 +163,20 @@ impl Talker {
             FromOwner::Answer { id, answer } => self.answered(id, answer).await,
             FromOwner::Fed { fed, .. } => self.fed(fed).await,
             FromOwner::Moved { .. } | FromOwner::Heartbeat => {}
+        }
+    }
+
+    /// Goes where the registry says that the owner is.
+    async fn find(&mut self, cluster: &Cluster, broken: bool) {
+        if broken {
+            self.streams.remove(&self.at);
+            sleep(Duration::from_millis(5)).await;
+        }
+        let record = cluster.record(cluster.slot_of(&self.room)).expect("it was owned");
+        if broken || record.owner.as_str() != self.at {
+            self.epoch = record.epoch.max(self.epoch);
+            self.at = record.owner.as_str().to_owned();
+            self.go(cluster).await;
         }
     }
 
@@ -168,6 +198,7 @@ impl Talker {
             Answer::Refused(no) => {
                 assert!(no.is_retryable(), "{no:?}");
                 self.refused += 1;
+                sleep(Duration::from_millis(no.retry_after_ms.unwrap_or_default().max(5))).await;
                 self.ask_again(index).await;
             }
             other => panic!("{other:?}"),
@@ -181,7 +212,13 @@ impl Talker {
                 while self.seen < info.head {
                     let (room, from) = (self.room.clone(), self.seen + 1);
                     let log = info.log.as_str().to_owned();
-                    let piece = self.stream().segment(&room, &log, from).await.expect("readable");
+                    let piece = self.stream().segment(&room, &log, from);
+                    let Ok(Ok(piece)) = timeout(Duration::from_secs(1), piece).await else {
+                        // The owner has gone meanwhile, or has only just come.
+                        sleep(Duration::from_millis(5)).await;
+                        self.watch = self.stream().watch(&room).await;
+                        return;
+                    };
                     piece.entries.iter().for_each(|entry| self.see(entry.seq));
                 }
             }
@@ -189,7 +226,12 @@ impl Talker {
                 entries.iter().for_each(|entry| self.see(entry.seq));
             }
             Fed::Presence { watch, change } if watch == self.watch => self.changes.push(change),
-            Fed::Unwatched { watch, why } if watch == self.watch => panic!("unwatched: {why:?}"),
+            Fed::Unwatched { watch, .. } if watch == self.watch => {
+                self.unwatched += 1;
+                sleep(Duration::from_millis(5)).await;
+                let room = self.room.clone();
+                self.watch = self.stream().watch(&room).await;
+            }
             _ => {}
         }
     }
