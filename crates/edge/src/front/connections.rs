@@ -17,6 +17,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use model::Limits;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tonic::Status;
@@ -30,10 +31,10 @@ use crate::edge::Shared;
 
 /// Pause after accept failed for want of descriptors: some must be closed first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections of one address that ask for nothing: a proxy's idle ones, or a burst of them on its way.
-pub(super) const WAITING_PER_ADDRESS_MAX: usize = 512;
-/// The same of all addresses; at a descriptor and some 10 KiB each.
+/// Connections that ask for nothing, at a descriptor and some 10 KiB each.
 pub(super) const WAITING_MAX: usize = 4_096;
+/// The same of one address, at least: a proxy's idle ones.
+const WAITING_PER_ADDRESS_MIN: usize = 512;
 /// Time for a gRPC client's first request, handshake included: a slow phone needs one.
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Time for a unary call: longer than a publish may wait, so that the room's own answer comes first.
@@ -99,6 +100,12 @@ fn is_of_one_socket(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
 
+/// How many connections of one address may ask for nothing: as many as it may have sessions, since those
+/// behind a proxy may all come at once, and be on their way.
+pub(super) fn waiting_per_address_max(limits: &Limits) -> usize {
+    limits.sessions_per_address_max.clamp(WAITING_PER_ADDRESS_MIN, WAITING_MAX)
+}
+
 /// Serves gRPC until `stop` says so.
 pub(crate) async fn serve_grpc(
     listener: TcpListener,
@@ -108,7 +115,7 @@ pub(crate) async fn serve_grpc(
 ) {
     let limits = &shared.limits;
     let threshold = Threshold::new(Bounds {
-        waiting_per_address: WAITING_PER_ADDRESS_MAX,
+        waiting_per_address: waiting_per_address_max(limits),
         waiting: WAITING_MAX,
         // A connection with a session on it is bounded by the sessions there may be.
         per_address: limits.sessions_per_address_max.saturating_add(CALLS_PER_ADDRESS_MAX),

@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use super::connections::{self, WAITING_MAX, WAITING_PER_ADDRESS_MAX};
+use super::connections::{self, WAITING_MAX, waiting_per_address_max};
 use super::threshold::{Bounds, Seat, Threshold};
 use super::{gateway, upgrade};
 use crate::edge::Shared;
@@ -79,11 +79,12 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
 
 /// Accepts until `stop` says so. Sockets that are being served live on.
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+    let waiting_per_address = waiting_per_address_max(&shared.limits);
     let service = router(shared);
     let threshold = Threshold::new(Bounds {
-        waiting_per_address: WAITING_PER_ADDRESS_MAX,
+        waiting_per_address,
         waiting: WAITING_MAX,
-        per_address: WAITING_PER_ADDRESS_MAX + REQUESTS_MAX,
+        per_address: waiting_per_address + REQUESTS_MAX,
         all: WAITING_MAX + REQUESTS_MAX,
     });
     connections::accept(listener, threshold, stop, move |socket, peer, seat| {

@@ -19,7 +19,7 @@ use super::admission::counted_as;
 
 /// What a connection that has to make room may still take: its request may have been received
 /// already, and not been looked at under load.
-pub(super) const LAST_WORD_WITHIN: Duration = Duration::from_millis(50);
+pub(super) const LAST_WORD_WITHIN: Duration = Duration::from_millis(250);
 /// Connections that are asked to go when the process has no descriptor left.
 const WITHOUT_DESCRIPTORS: usize = 32;
 

@@ -163,8 +163,9 @@ impl App {
 /// Everything in one process.
 async fn serve(settings: Settings, bound: Bound, mut seed: Seed) -> Result<App, String> {
     let id = NodeId::new("local").map_err(|error| error.to_string())?;
-    let cluster_key = identity::cluster_key(&settings.data)?;
+    // It makes the folder in which the key lies.
     let journal = store::embedded(&settings).await?;
+    let cluster_key = identity::cluster_key(&settings.data)?;
     let me =
         Node { fronts: fronts(&settings, &bound, Role::Serve), ..Node::in_process(id.clone()) };
     let registry: Arc<dyn Registry> = Arc::new(InProcess::new(me, cluster::SLOTS_DEFAULT));
