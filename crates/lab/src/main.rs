@@ -45,6 +45,9 @@ struct Size {
     /// The program; by default the one beside this one.
     #[arg(long, value_name = "FILE")]
     parlour: Option<PathBuf>,
+    /// A setting of every node, such as log=debug; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
     /// Keep logs and data in this folder instead of one that is removed at the end.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -87,6 +90,12 @@ impl Size {
         }
     }
 
+    fn extra(&self) -> Vec<String> {
+        // All clients of a lab come from one address.
+        let own = ["limits.sessions_per_address_max=20000".to_owned()];
+        own.iter().chain(&self.set).flat_map(|set| ["--set".to_owned(), set.clone()]).collect()
+    }
+
     fn plan(&self, folder: &Folder) -> Result<Plan, Fault> {
         Ok(Plan {
             parlour: self.parlour()?,
@@ -96,8 +105,7 @@ impl Size {
             rooms: self.rooms,
             edges: self.edges,
             wires: false,
-            // All clients of a lab come from one address.
-            extra: ["--set", "limits.sessions_per_address_max=20000"].map(str::to_owned).into(),
+            extra: self.extra(),
         })
     }
 }

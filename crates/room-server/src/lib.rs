@@ -26,6 +26,7 @@
 //! (`journal`).
 
 mod clock;
+mod complaint;
 mod config;
 mod counters;
 mod operate;

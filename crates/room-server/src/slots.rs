@@ -13,6 +13,7 @@ use model::{Ask, Encode, Epoch, Fence, NodeId, RoomInfo, RoomName, Seq, SlotNo};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::Clock;
+use crate::complaint::Complaint;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::peers::{Dial, Peers};
@@ -100,6 +101,9 @@ pub(crate) struct Shared {
     /// Reads for laggards.
     pub(crate) segment_reads: Semaphore,
     pub(crate) counters: Counters,
+    /// About appends, and about claims, that fail.
+    pub(crate) appends_fail: Complaint,
+    pub(crate) claims_fail: Complaint,
     /// The other room servers; `None` where this one is alone for good.
     pub(crate) peers: Option<Peers>,
     /// Whether this server gives everything away and takes nothing over.
@@ -130,6 +134,8 @@ impl Shared {
             clock,
             nonce: seed,
             counters: Counters::default(),
+            appends_fail: Complaint::default(),
+            claims_fail: Complaint::default(),
             peers: dial.map(Peers::new),
             leaving: AtomicBool::new(false),
             steward,

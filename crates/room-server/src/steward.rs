@@ -224,7 +224,7 @@ impl Task {
             let said =
                 timeout(Duration::from_millis(ANNOUNCE_MS), registry.announce(leaving)).await;
             if !matches!(said, Ok(Ok(()))) {
-                tracing::warn!(?said, "the registry did not hear that this node leaves");
+                tracing::info!(?said, "the registry did not hear that this node leaves");
             }
         });
     }

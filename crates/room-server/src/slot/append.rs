@@ -69,7 +69,7 @@ impl SlotTask {
         let Some(mut appending) = self.appending.take() else {
             return;
         };
-        self.count(&appending, &results);
+        self.count(now, &appending, &results);
         let fenced = results.contains(&Err(AppendError::Fenced));
         if fenced {
             self.begin_farewell();
@@ -100,7 +100,7 @@ impl SlotTask {
         self.claim_if_quiet();
     }
 
-    fn count(&self, appending: &Appending, results: &[Result<(), AppendError>]) {
+    fn count(&self, now: Now, appending: &Appending, results: &[Result<(), AppendError>]) {
         let counters = &self.shared.counters;
         if results.iter().all(Result::is_ok) {
             counters.entries.add(appending.entries);
@@ -112,7 +112,9 @@ impl SlotTask {
                 AppendError::Unknown(_) => counters.appends_unknown.add(1),
                 _ => counters.appends_failed.add(1),
             }
-            tracing::warn!(slot = self.no, %room, ?error, "an append failed");
+            if let Some(left_out) = self.shared.appends_fail.due(now) {
+                tracing::warn!(slot = self.no, %room, ?error, left_out, "an append failed");
+            }
         }
     }
 

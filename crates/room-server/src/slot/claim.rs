@@ -138,7 +138,15 @@ impl SlotTask {
             Err(
                 ClaimError::Unknown(why) | ClaimError::Unavailable(why) | ClaimError::Poisoned(why),
             ) => {
-                tracing::warn!(slot = self.no, why, "the slot could not be claimed; trying again");
+                if let Some(left_out) = self.shared.claims_fail.due(now) {
+                    let slot = self.no;
+                    tracing::warn!(
+                        slot,
+                        why,
+                        left_out,
+                        "a slot could not be claimed; trying again"
+                    );
+                }
                 Reply::ClaimLost
             }
         };

@@ -59,6 +59,10 @@ async fn accept(
             {
                 // The receiver is gone only when the process ends.
                 Ok(()) => _ = connections.send(Ok(socket)).await,
+                // Who gave up before it was looked at; a stranger says something.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    tracing::debug!(%peer, %error, "a connection to the internal listener ended");
+                }
                 Err(error) => {
                     tracing::warn!(%peer, %error, "a connection to the internal listener was refused");
                 }
