@@ -5,22 +5,27 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use lab::Fault;
+use crate::Fault;
 
 /// Prints and keeps events.
-pub(crate) struct Events {
+#[derive(Debug)]
+pub struct Events {
     file: File,
     began: Instant,
 }
 
 impl Events {
-    pub(crate) fn to(path: &Path) -> Result<Events, Fault> {
+    /// Keeps them in this file.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn to(path: &Path) -> Result<Events, Fault> {
         let tell = |error: std::io::Error| Fault::new(format!("{}: {error}", path.display()));
         Ok(Events { file: File::create(path).map_err(tell)?, began: Instant::now() })
     }
 
     /// Something was done, or is about to be.
-    pub(crate) fn tell(&mut self, what: &str) {
+    pub fn tell(&mut self, what: &str) {
         println!("{:7.1} s  {what}", self.began.elapsed().as_secs_f64());
         let at_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_millis() as u64);

@@ -13,16 +13,24 @@
 
 mod cluster;
 mod etcd;
+mod events;
 mod node;
 mod port;
 mod postgres;
 mod process;
 mod proxy;
+mod steps;
+mod strike;
+mod verify;
 
 pub use cluster::{Cluster, Plan};
 pub use etcd::Etcd;
+pub use events::Events;
 pub use node::{Kind, Node, Wires};
 pub use port::free_port;
 pub use postgres::{Postgres, Server as PostgresServer};
 pub use process::{Fault, Process, Signal, find_program};
 pub use proxy::{Proxy, Way};
+pub use steps::{kill_all, kill_etcd_leader, kill_primary, redeploy_all};
+pub use strike::{Strike, carry_out, draw};
+pub use verify::{Load, Verify};

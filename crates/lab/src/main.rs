@@ -2,9 +2,7 @@
 
 mod attack;
 mod demo;
-mod events;
 mod up;
-mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

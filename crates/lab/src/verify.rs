@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::{Cluster, Fault, Kind};
 use clap::Args;
-use lab::{Cluster, Fault, Kind};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -14,32 +14,36 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(120);
 
 /// Who talks, and how much.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Load {
+pub struct Load {
     /// Clients over WebSocket.
     #[arg(long, default_value_t = 100)]
-    pub(crate) clients: usize,
+    pub clients: usize,
     /// Clients over gRPC beside them.
     #[arg(long, default_value_t = 10)]
-    pub(crate) grpc_clients: usize,
+    pub grpc_clients: usize,
     /// Rooms.
     #[arg(long, default_value_t = 20)]
-    pub(crate) talk_in: usize,
+    pub talk_in: usize,
     /// Publishes a second, all clients together.
     #[arg(long, default_value_t = 200)]
-    pub(crate) rate: u32,
+    pub rate: u32,
 }
 
 /// A running judge.
-pub(crate) struct Verify {
+#[derive(Debug)]
+pub struct Verify {
     child: Child,
     seconds: u64,
     /// What was delivered when.
-    pub(crate) timeline: PathBuf,
+    pub timeline: PathBuf,
 }
 
 impl Verify {
     /// Lets people talk for so many seconds, through the cluster's gateways.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(
         parlour: &Path,
         cluster: &Cluster,
         folder: &Path,
@@ -74,12 +78,15 @@ impl Verify {
     }
 
     /// Whether it has come to its verdict already.
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub fn is_over(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Its verdict: what it printed, and whether every promise held.
-    pub(crate) async fn verdict(self) -> Result<(String, bool), Fault> {
+    ///
+    /// # Errors
+    /// When it comes to none.
+    pub async fn verdict(self) -> Result<(String, bool), Fault> {
         let within = Duration::from_secs(self.seconds) + SETTLE_WITHIN;
         match timeout(within, self.child.wait_with_output()).await {
             Ok(Ok(output)) => {
