@@ -22,7 +22,8 @@ pub(super) fn seats(clients: usize, servers: usize, rooms: usize) -> Vec<Seat> {
     let mut seats: Vec<Seat> = (0..clients)
         .map(|nth| {
             let (server, round) = (nth % servers, nth / servers);
-            let room = round % rooms;
+            // Shifted from server to server: few clients on many servers fill the rooms too.
+            let room = (round + server) % rooms;
             let second = (rooms > 1 && nth % 4 == 3).then_some((room + 1) % rooms);
             let reads: Vec<usize> = std::iter::once(room).chain(second).collect();
             Seat { nth, server, writes: reads.clone(), reads, turn: None }
@@ -66,6 +67,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn few_clients_on_many_servers_are_in_nearly_all_rooms() {
+        let seats = seats(45, 18, 20);
+        let rooms: std::collections::BTreeSet<_> = seats.iter().map(|seat| seat.reads[0]).collect();
+        assert!(rooms.len() >= 18, "{rooms:?}");
     }
 
     #[test]
