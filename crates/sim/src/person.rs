@@ -85,6 +85,7 @@ struct Socket {
     pipe: Pipe,
     out: BytesMut,
     received: BytesMut,
+    scratch: Box<[u8]>,
 }
 
 impl Person {
@@ -204,7 +205,8 @@ impl Person {
                 Poll::Pending => false,
                 Poll::Ready(Ok(pipe)) => {
                     let (out, received) = (BytesMut::new(), BytesMut::new());
-                    *link = Link::Up(Socket { pipe, out, received });
+                    let scratch = vec![0; READ_BYTES].into();
+                    *link = Link::Up(Socket { pipe, out, received, scratch });
                     self.client.handle_connected(now, number);
                     true
                 }
@@ -339,12 +341,11 @@ impl Socket {
                 Poll::Pending => break,
             }
         }
-        let mut scratch = vec![0; READ_BYTES];
         loop {
             if let Some(frame) = take_message(&mut self.received) {
                 return Poll::Ready(Some(frame));
             }
-            let mut buffer = ReadBuf::new(&mut scratch);
+            let mut buffer = ReadBuf::new(&mut self.scratch);
             match Pin::new(&mut self.pipe).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {

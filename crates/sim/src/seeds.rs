@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::verdict::{COVERED, Coverage};
 use crate::world;
 
 /// What the first word of a good run's line is.
 const GOOD: &str = "good";
+
+/// Far longer than any run takes, on a machine that is busy.
+const RUN_WITHIN: Duration = Duration::from_secs(150);
 
 /// Runs one seed here.
 #[must_use]
@@ -28,6 +31,12 @@ pub fn one(seed: u64, shown: bool) -> ExitCode {
         eprintln!("seed {seed} panicked");
         std::process::exit(101);
     }));
+    // A task that spins keeps simulated time from going on: no timeout in there would ring.
+    std::thread::spawn(move || {
+        std::thread::sleep(RUN_WITHIN);
+        eprintln!("seed {seed} does not come to its end: something spins");
+        std::process::exit(102);
+    });
     let began = Instant::now();
     let outcome = world::run(seed, shown);
     let word = if outcome.faults.is_empty() { GOOD } else { "bad" };
