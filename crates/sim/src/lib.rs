@@ -35,4 +35,4 @@ mod world;
 
 pub use seeds::{Ran, each, many, one, together};
 pub use verdict::{COVERED, Coverage};
-pub use world::{Outcome, run};
+pub use world::{Options, Outcome, run};

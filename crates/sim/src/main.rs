@@ -5,6 +5,7 @@ mod chance;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sim::Options;
 
 /// Simulates the whole cluster from seeds, and says which of them broke a promise.
 #[derive(Debug, Parser)]
@@ -16,6 +17,9 @@ struct Args {
     /// Print everything that happens; with --seed.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Let the journal lie, which must be found out; with --seed.
+    #[arg(long, requires = "seed")]
+    lie: bool,
     /// How many seeds to run.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
     match args.seed {
         Some(seed) => {
             chance::begin(seed);
-            sim::one(seed, args.trace)
+            sim::one(Options { seed, shown: args.trace, lies: args.lie })
         }
         None => sim::many(args.from, args.seeds, args.jobs),
     }

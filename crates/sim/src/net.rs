@@ -162,8 +162,8 @@ impl Net {
         let mut state = self.lock();
         let State { wires, blocked, .. } = &mut *state;
         wires.retain(|_, wire| {
-            let is_held = !blocked.is_empty()
-                && blocked.contains(&(wire.from.clone(), wire.to.clone()));
+            let is_held =
+                !blocked.is_empty() && blocked.contains(&(wire.from.clone(), wire.to.clone()));
             if !is_held {
                 wire.arrive(now_us);
             }

@@ -50,7 +50,8 @@ impl Site {
     /// Starts a room server; `name` is new.
     pub(crate) fn room_server(&self, name: &str, mut seed: Seed) -> RoomHost {
         let (host, id) = (Host::new(name, &self.time), id(name));
-        let me = Node { link: crate::net::machine(name).to_owned(), ..Node::in_process(id.clone()) };
+        let me =
+            Node { link: crate::net::machine(name).to_owned(), ..Node::in_process(id.clone()) };
         let registry = Arc::new(self.etcd.join(me));
         let listener = self.net.listen(name);
         let server = host.run(async {

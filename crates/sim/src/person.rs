@@ -277,7 +277,13 @@ impl Person {
                     note!(trace, who, "moved");
                 }
                 Event::Subscribed { room, subscription, .. } => {
-                    note!(trace, who, "reads {room} at {}: {}", subscription.head, how(&subscription));
+                    note!(
+                        trace,
+                        who,
+                        "reads {room} at {}: {}",
+                        subscription.head,
+                        how(&subscription)
+                    );
                     record.subscribed(&room, &subscription, self.etcd.epoch(&room));
                 }
                 Event::Message(message) => {

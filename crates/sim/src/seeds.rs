@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::verdict::{COVERED, Coverage};
-use crate::world;
+use crate::world::{self, Options};
 
 /// What the first word of a good run's line is.
 const GOOD: &str = "good";
@@ -16,7 +16,8 @@ const RUN_WITHIN: Duration = Duration::from_secs(150);
 
 /// Runs one seed here.
 #[must_use]
-pub fn one(seed: u64, shown: bool) -> ExitCode {
+pub fn one(options: Options) -> ExitCode {
+    let Options { seed, shown, .. } = options;
     if shown {
         tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -38,7 +39,7 @@ pub fn one(seed: u64, shown: bool) -> ExitCode {
         std::process::exit(102);
     });
     let began = Instant::now();
-    let outcome = world::run(seed, shown);
+    let outcome = world::run(options);
     let word = if outcome.faults.is_empty() { GOOD } else { "bad" };
     println!("{word} seed={seed} hash={:016x}", outcome.hash);
     for (name, count) in &outcome.coverage {
@@ -70,12 +71,17 @@ pub struct Ran {
     pub said: String,
 }
 
-/// Runs seeds, at most so many at once, each by `program`; they are told in order.
+/// Runs seeds, at most so many at once, each by `program` with these arguments; they are told in order.
 ///
 /// # Panics
 /// When the program cannot be started.
 #[must_use]
-pub fn each(program: &Path, seeds: impl IntoIterator<Item = u64>, jobs: usize) -> Vec<Ran> {
+pub fn each(
+    program: &Path,
+    arguments: &[&str],
+    seeds: impl IntoIterator<Item = u64>,
+    jobs: usize,
+) -> Vec<Ran> {
     let mut running: VecDeque<(u64, Child)> = VecDeque::new();
     let mut ran = Vec::new();
     for seed in seeds {
@@ -84,6 +90,7 @@ pub fn each(program: &Path, seeds: impl IntoIterator<Item = u64>, jobs: usize) -
         }
         let child = Command::new(program)
             .args(["--seed", &seed.to_string()])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
@@ -132,9 +139,12 @@ pub fn many(from: u64, seeds: u64, jobs: Option<usize>) -> ExitCode {
     let mut all = Vec::new();
     for first in (from..from + seeds).step_by(4 * jobs) {
         let last = (first + 4 * jobs as u64).min(from + seeds);
-        for ran in each(&program, first..last, jobs) {
+        for ran in each(&program, &[], first..last, jobs) {
             if !ran.good {
-                println!("seed {} is bad; again with --seed {} --trace\n{}", ran.seed, ran.seed, ran.said);
+                println!(
+                    "seed {} is bad; again with --seed {} --trace\n{}",
+                    ran.seed, ran.seed, ran.said
+                );
             }
             all.push(ran);
         }

@@ -30,7 +30,12 @@ pub const COVERED: [&str; 12] = [
 
 /// Holds the journal against itself, and everybody's history against it; what is wrong. The last of
 /// `records` is of somebody who came last, and only read.
-pub(crate) fn judge(disk: &Disk, rooms: &[RoomName], slots: u32, records: &mut [&mut History]) -> Vec<String> {
+pub(crate) fn judge(
+    disk: &Disk,
+    rooms: &[RoomName],
+    slots: u32,
+    records: &mut [&mut History],
+) -> Vec<String> {
     let mut faults = Vec::new();
     for record in records.iter() {
         let of = |what: &String| format!("{}: {what}", record.name);
@@ -54,9 +59,8 @@ pub(crate) fn judge(disk: &Disk, rooms: &[RoomName], slots: u32, records: &mut [
 /// The log as it is stored.
 fn log(disk: &Disk, room: &RoomName) -> FinalLog {
     let body = record::body();
-    let entries = disk.records(room).into_iter().map(|stored| {
-        (stored.seq, body.entry(&message(&stored)))
-    });
+    let entries =
+        disk.records(room).into_iter().map(|stored| (stored.seq, body.entry(&message(&stored))));
     FinalLog { first: 1, entries: entries.collect() }
 }
 

@@ -1,21 +1,25 @@
 //! The world: who there is, how time goes on, and what is asked of a run.
 
+mod acts;
+mod counts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::{Limits, RoomName, Seed};
 
-use crate::disk::{DISK, Disk};
-use crate::etcd::{ETCD, Etcd};
+use crate::disk::Disk;
+use crate::etcd::Etcd;
 use crate::host::Host;
-use crate::net::{Net, Weather, machine};
+use crate::net::{Net, Weather};
 use crate::nodes::{EdgeHost, RoomHost, Site};
 use crate::people::People;
 use crate::person::{Plan, Shared};
 use crate::time::Time;
 use crate::trace::{Trace, note};
-use crate::trouble::{Kind, Trouble, lasts_us};
+use crate::trouble::Trouble;
 use crate::verdict::{self, Coverage};
+use acts::Later;
 
 /// Slots: few, so that rooms share them.
 const SLOTS: u32 = 6;
@@ -32,8 +36,8 @@ const AFTER_US: u64 = 500_000;
 const SETTLE_US: u64 = 60_000_000;
 /// How often that is looked at.
 const LOOK_EVERY_US: u64 = 100_000;
-/// Microseconds that an edge has to move its sessions away.
-const EDGE_DRAIN_MS: u64 = 3_000;
+/// One append of so many is lied about by a journal that lies.
+const LIES_ONE_IN: u64 = 50;
 
 /// How a run went.
 #[derive(Clone, Debug)]
@@ -46,22 +50,6 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// Microseconds that went by in the simulation.
     pub simulated_us: u64,
-}
-
-/// What ends by itself.
-enum Later {
-    Unblock(Vec<(String, String)>),
-    StartRoom(&'static str),
-    StartEdge(&'static str),
-    EndEdge(&'static str),
-    /// Ends the process once its drain has an answer.
-    EndRolled(&'static str, usize),
-    EtcdUp,
-    EtcdFaithful,
-    EtcdFast,
-    DiskFast,
-    DiskFaithful,
-    DiskEmpty,
 }
 
 struct World {
@@ -78,12 +66,29 @@ struct World {
     /// Counted by room servers that are gone.
     counted: Coverage,
     names: Vec<RoomName>,
+    settle_us: u64,
 }
 
-/// Runs a seed; with `shown`, everything that happens is printed.
+/// How a seed is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The seed.
+    pub seed: u64,
+    /// Whether everything that happens is printed.
+    pub shown: bool,
+    /// Whether the journal lies: then the verdict must be bad.
+    pub lies: bool,
+}
+
+/// Runs a seed.
 #[must_use]
-pub fn run(seed: u64, shown: bool) -> Outcome {
-    let mut world = World::new(seed, shown);
+pub fn run(options: Options) -> Outcome {
+    let mut world = World::new(options.seed, options.shown);
+    if options.lies {
+        world.site.disk.set_lies(LIES_ONE_IN);
+        // What is lost for good is not waited for.
+        world.settle_us = AFTER_US;
+    }
     let mut faults = world.live();
     faults.extend(world.judge());
     Outcome {
@@ -145,6 +150,7 @@ impl World {
             later: Vec::new(),
             counted: Coverage::new(),
             names,
+            settle_us: SETTLE_US,
         };
         ROOM_MACHINES.iter().for_each(|machine| world.start_room(machine));
         EDGE_MACHINES.iter().for_each(|machine| world.start_edge(machine));
@@ -252,232 +258,6 @@ impl World {
         }
     }
 
-    fn after(&mut self, after_us: u64, later: Later) {
-        self.later.push((self.time.now_us() + after_us, later));
-    }
-
-    fn due(&mut self) {
-        let now_us = self.time.now_us();
-        let mut due = Vec::new();
-        let mut at = 0;
-        while at < self.later.len() {
-            match self.later[at].0 <= now_us {
-                true => due.push(self.later.remove(at).1),
-                false => at += 1,
-            }
-        }
-        due.into_iter().for_each(|later| self.do_later(later));
-    }
-
-    fn do_later(&mut self, later: Later) {
-        match later {
-            Later::Unblock(ways) => {
-                ways.iter().for_each(|(from, to)| self.site.net.set_blocked(from, to, false));
-            }
-            Later::StartRoom(machine) => self.start_room(machine),
-            Later::StartEdge(machine) => self.start_edge(machine),
-            Later::EndEdge(machine) => self.kill_edge(machine),
-            Later::EndRolled(machine, order) => match self.people.orders.outcome(order) {
-                // Whoever could not give everything away ends all the same.
-                Some(_) => {
-                    self.kill_room(machine);
-                    self.after(200_000, Later::StartRoom(machine));
-                }
-                None => self.after(50_000, Later::EndRolled(machine, order)),
-            },
-            Later::EtcdUp => self.site.etcd.set_down(false),
-            Later::EtcdFaithful => self.site.etcd.set_lost(0),
-            Later::EtcdFast => self.site.etcd.set_lag_us(20_000),
-            Later::DiskFast => self.site.disk.set_delay_us(2_000),
-            Later::DiskFaithful => self.site.disk.set_fails(0),
-            Later::DiskEmpty => self.site.disk.set_full(false),
-        }
-    }
-
-    fn make(&mut self, kind: Kind) {
-        let lasts_us = lasts_us(&mut self.seed);
-        note!(self.trace, "world", "{kind:?} for {} ms", lasts_us / 1_000);
-        match kind {
-            Kind::Cut => {
-                let (a, b) = self.two();
-                self.site.net.cut(a, b);
-            }
-            Kind::Partition => {
-                let (a, b) = self.two();
-                self.block(&[(a, b), (b, a)], lasts_us);
-            }
-            Kind::OneWay => {
-                let (a, b) = self.two();
-                self.block(&[(a, b)], lasts_us);
-            }
-            Kind::Isolate => {
-                let alone = self.pick(&ROOM_MACHINES);
-                self.isolate(alone, lasts_us);
-            }
-            Kind::Kill | Kind::KillSilently => {
-                let machine = self.pick(&ROOM_MACHINES);
-                if kind == Kind::KillSilently {
-                    self.isolate(machine, lasts_us);
-                }
-                self.kill_room(machine);
-                self.after(lasts_us, Later::StartRoom(machine));
-            }
-            Kind::Stop => {
-                let machine = self.pick(&ROOM_MACHINES);
-                let until_us = self.time.now_us() + lasts_us;
-                if let Some(room) = self.rooms.get_mut(machine) {
-                    room.host.stop(until_us);
-                    self.site.etcd.set_up(&room.id, false);
-                    self.people.orders.overtake(machine);
-                }
-            }
-            Kind::Roll => {
-                let machine = self.pick(&ROOM_MACHINES);
-                if self.rooms.contains_key(machine) {
-                    let order = self.people.order_drain(machine);
-                    self.after(50_000, Later::EndRolled(machine, order));
-                }
-            }
-            Kind::Move => self.order_move(),
-            Kind::EtcdDown => {
-                self.site.etcd.set_down(true);
-                self.after(lasts_us, Later::EtcdUp);
-            }
-            Kind::EtcdLossy => {
-                self.site.etcd.set_lost(3);
-                self.after(lasts_us, Later::EtcdFaithful);
-            }
-            Kind::EtcdLags => {
-                self.site.etcd.set_lag_us(1_500_000);
-                self.after(lasts_us, Later::EtcdFast);
-            }
-            Kind::DiskSlow => {
-                let delay_us = self.pick(&[50_000, 400_000, 2_500_000]);
-                self.site.disk.set_delay_us(delay_us);
-                self.after(lasts_us, Later::DiskFast);
-            }
-            Kind::DiskFails => {
-                let one_in = self.pick(&[2, 5, 20]);
-                self.site.disk.set_fails(one_in);
-                self.after(lasts_us, Later::DiskFaithful);
-            }
-            Kind::DiskFull => {
-                self.site.disk.set_full(true);
-                self.after(lasts_us, Later::DiskEmpty);
-            }
-            Kind::KillEdge => {
-                let machine = self.pick(&EDGE_MACHINES);
-                self.kill_edge(machine);
-                self.after(lasts_us, Later::StartEdge(machine));
-            }
-            Kind::StopEdge => {
-                let machine = self.pick(&EDGE_MACHINES);
-                let until_us = self.time.now_us() + lasts_us;
-                if let Some(edge) = self.edges.get_mut(machine) {
-                    edge.host.stop(until_us);
-                    self.site.etcd.set_up(&edge.id, false);
-                }
-            }
-            Kind::RollEdge => self.roll_edge(),
-            Kind::CutClient => {
-                let (name, edge) = (self.pick(&PEOPLE), self.pick(&EDGE_MACHINES));
-                self.site.net.cut(name, edge);
-            }
-        }
-    }
-
-    /// Two machines that speak to each other.
-    fn two(&mut self) -> (&'static str, &'static str) {
-        let room = self.pick(&ROOM_MACHINES);
-        let edge = self.pick(&EDGE_MACHINES);
-        let other = self.pick(&ROOM_MACHINES);
-        let ways = [
-            (room, edge),
-            (edge, room),
-            (room, other),
-            (room, ETCD),
-            (ETCD, room),
-            (room, DISK),
-            (DISK, room),
-            (edge, ETCD),
-            (self.pick(&PEOPLE), edge),
-            (edge, self.pick(&PEOPLE)),
-        ];
-        self.pick(&ways)
-    }
-
-    fn block(&mut self, ways: &[(&str, &str)], lasts_us: u64) {
-        let ways: Vec<_> = ways.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        for (from, to) in &ways {
-            note!(self.trace, "world", "nothing gets from {from} to {to}");
-            self.site.net.set_blocked(from, to, true);
-        }
-        self.after(lasts_us, Later::Unblock(ways));
-    }
-
-    fn isolate(&mut self, alone: &'static str, lasts_us: u64) {
-        let others = ROOM_MACHINES.iter().chain(&EDGE_MACHINES).chain(&[ETCD, DISK]);
-        let others: Vec<&str> = others.copied().filter(|other| *other != alone).collect();
-        let ways: Vec<(&str, &str)> =
-            others.iter().flat_map(|other| [(alone, *other), (*other, alone)]).collect();
-        self.block(&ways, lasts_us);
-    }
-
-    fn kill_room(&mut self, machine: &'static str) {
-        if let Some(room) = self.rooms.remove(machine) {
-            note!(self.trace, &room.host.name, "dies");
-            self.site.etcd.gone(&room.id);
-            self.people.orders.overtake(machine);
-            self.count(&room);
-            drop(room.host);
-        }
-    }
-
-    fn kill_edge(&mut self, machine: &'static str) {
-        if let Some(edge) = self.edges.remove(machine) {
-            note!(self.trace, &edge.host.name, "dies");
-            self.site.etcd.gone(&edge.id);
-            drop(edge.host);
-        }
-    }
-
-    fn order_move(&mut self) {
-        let view = self.site.etcd.truth();
-        let slot = self.seed.below(u64::from(SLOTS)) as u32;
-        let to = self.pick(&ROOM_MACHINES);
-        let (Some(record), Some(to)) = (view.slot(slot), self.rooms.get(to)) else {
-            return;
-        };
-        let from = machine(record.owner.as_str()).to_owned();
-        let to = to.host.name.clone();
-        note!(self.trace, "world", "slot {slot} from {from} to {to}");
-        self.people.order_move(&from, slot, &to, machine(&to));
-    }
-
-    fn roll_edge(&mut self) {
-        let name = self.pick(&EDGE_MACHINES);
-        let Some(edge) = self.edges.get(name) else { return };
-        if edge.host.is_stopped() {
-            return;
-        }
-        let (door, seat) = (Arc::clone(&edge.edge), Arc::clone(&edge.registry));
-        edge.host.run(async {
-            tokio::spawn(async move {
-                let me = cluster::Registry::view(&*seat).nodes.get(&seat.me).cloned();
-                if let Some(me) = me {
-                    let leaving = cluster::Node { draining: true, ..me };
-                    let _ = cluster::Registry::announce(&*seat, leaving).await;
-                }
-                let end = model::End::new(model::EndCode::Restarting);
-                let within = std::time::Duration::from_millis(EDGE_DRAIN_MS);
-                door.drain(end, 500, within).await;
-            });
-        });
-        let ends_us = (EDGE_DRAIN_MS + 200) * 1_000;
-        self.after(ends_us, Later::EndEdge(name));
-        self.after(ends_us + 100_000, Later::StartEdge(name));
-    }
-
     /// Nothing is wrong any more.
     fn heal(&mut self) {
         note!(self.trace, "world", "everything heals");
@@ -500,7 +280,7 @@ impl World {
 
     /// Everybody has everything, within the time that there is; who has not.
     fn settle(&mut self) -> Vec<String> {
-        let deadline_us = self.time.now_us() + SETTLE_US;
+        let deadline_us = self.time.now_us() + self.settle_us;
         loop {
             let owed = self.owed();
             if owed.is_empty() {
@@ -540,53 +320,5 @@ impl World {
         let mut states: Vec<_> = people.iter().map(Shared::lock).collect();
         let mut records: Vec<_> = states.iter_mut().map(|state| &mut state.record).collect();
         verdict::judge(&self.site.disk, &self.names, SLOTS, &mut records)
-    }
-
-    /// Takes what a room server has counted.
-    fn count(&mut self, room: &RoomHost) {
-        let counts = room.server.counts();
-        for (name, count) in [
-            ("handoffs", counts.taken),
-            ("handoffs failed", counts.given_failed),
-            ("rooms opened from hints", counts.rooms_hinted),
-            ("slots found claimed", counts.fenced),
-        ] {
-            *self.counted.entry(name).or_default() += count;
-        }
-    }
-
-    fn coverage(&mut self) -> Coverage {
-        for room in std::mem::take(&mut self.rooms).into_values() {
-            self.count(&room);
-        }
-        let mut coverage = std::mem::take(&mut self.counted);
-        let disk = self.site.disk.counts();
-        let handoffs = coverage.get("handoffs").copied().unwrap_or(0);
-        coverage.extend([
-            ("takeovers", self.site.etcd.owners_changed().saturating_sub(handoffs)),
-            ("handoffs overtaken", self.people.orders.overtaken()),
-            ("appends", disk.appends),
-            ("fenced appends", disk.fenced),
-            ("appends unknown and applied", disk.unknown_applied),
-            ("appends unknown and lost", disk.unknown_lost),
-            ("appends late", disk.unknown_late),
-            ("claims", disk.claims),
-            ("claims refused", disk.claims_refused),
-        ]);
-        for person in &self.people.all {
-            let counts = person.lock().record.counts;
-            for (name, count) in [
-                ("connections", counts.connected),
-                ("moves of sessions", counts.moved),
-                ("resumes", counts.resumed),
-                ("resumes across owners", counts.resumed_elsewhere),
-                ("snapshots", counts.snapshots),
-                ("answered duplicate", counts.duplicates),
-                ("given up", counts.given_up),
-            ] {
-                *coverage.entry(name).or_default() += count;
-            }
-        }
-        coverage
     }
 }
