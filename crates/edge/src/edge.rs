@@ -8,8 +8,10 @@ use std::time::Duration;
 use cluster::{Load, Registry, gateway};
 use link::LaneConfig;
 use model::{End, EndCode, Limits, NodeId, Seed};
+use session::log::WireKind;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::io::DuplexStream;
+use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
 
 use crate::clock::Clock;
@@ -20,11 +22,11 @@ use crate::front::admission::{Admission, Place};
 use crate::front::connections;
 use crate::front::gateway::Gateway;
 use crate::front::grpc::ChatService;
-use crate::front::http;
+use crate::front::{http, pipe};
 use crate::front::upgrade::Origins;
 use crate::identity::Door;
 use crate::lane::{LaneContext, Lanes};
-use crate::shard::{self, Drain, ShardContext, Shards, Wave};
+use crate::shard::{self, Drain, Newcomer, Parked, ShardContext, Shards, ToShard, Wave};
 
 /// How often a drain looks whether everybody has left.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -111,29 +113,25 @@ pub struct Edge {
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-impl std::fmt::Debug for Edge {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Edge").field("sessions", &self.sessions()).finish_non_exhaustive()
-    }
+/// An edge whose shards do not run yet.
+struct Parts {
+    shared: Arc<Shared>,
+    shards: Vec<(ShardContext, mpsc::Receiver<ToShard>)>,
 }
 
-impl Edge {
-    /// Starts shards, lanes and fronts.
-    ///
-    /// # Errors
-    /// When a thread cannot be started.
-    pub fn start(
+impl Parts {
+    /// Wires an edge and starts its lanes.
+    fn new(
         config: Config,
         owners: Owners,
-        listeners: Listeners,
+        clock: Clock,
         readiness: Readiness,
+        grpc_port: u16,
         mut seed: Seed,
-    ) -> std::io::Result<Edge> {
-        let clock = Clock::start();
+    ) -> Parts {
         let (shards, shard_inboxes) = Shards::new(config.shard_count());
         let (lanes, lane_inboxes) = Lanes::new(config.lanes);
         let limits = Arc::clone(&config.limits);
-        let grpc_port = listeners.grpc.local_addr()?.port();
         let gateway_seed = Seed::new(seed.next_u64());
         let shared = Arc::new(Shared {
             clock,
@@ -155,22 +153,78 @@ impl Edge {
             LaneConfig { edge: config.node.clone(), lane: 0, ask_wait_ms: limits.publish_wait_ms };
         let lane_context = LaneContext::new(config.node, clock, owners, shards);
         lane_inboxes.start(&lane, &lane_context, &mut seed, clock.now());
-        let threads = shard_inboxes
+        let context = |number| ShardContext {
+            number,
+            shared: Arc::clone(&shared),
+            seed: Seed::new(seed.next_u64()),
+        };
+        let contexts = (0..).map(context);
+        let shards = contexts.zip(shard_inboxes).collect();
+        Parts { shared, shards }
+    }
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").field("sessions", &self.sessions()).finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Starts shards, lanes and fronts.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start(
+        config: Config,
+        owners: Owners,
+        listeners: Listeners,
+        readiness: Readiness,
+        seed: Seed,
+    ) -> std::io::Result<Edge> {
+        let grpc_port = listeners.grpc.local_addr()?.port();
+        let parts = Parts::new(config, owners, Clock::start(), readiness, grpc_port, seed);
+        let shared = Arc::clone(&parts.shared);
+        let threads = parts
+            .shards
             .into_iter()
-            .enumerate()
-            .map(|(number, inbox)| {
-                let context = ShardContext {
-                    number: number as u32,
-                    shared: Arc::clone(&shared),
-                    seed: Seed::new(seed.next_u64()),
-                };
-                shard::start(context, inbox)
-            })
+            .map(|(context, inbox)| shard::start(context, inbox))
             .collect::<Result<Vec<_>, _>>()?;
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(http::serve(listeners.http, Arc::clone(&shared), stopped.clone()));
         tokio::spawn(serve_grpc(listeners.grpc, Arc::clone(&shared), stopped));
         Ok(Edge { shared, stop, threads })
+    }
+
+    /// The same for a simulation: shards are tasks of this runtime, time is its own, and nobody is let in
+    /// but by [`Edge::session`].
+    #[must_use]
+    pub fn simulated(config: Config, owners: Owners, clock: Clock, seed: Seed) -> Edge {
+        let parts = Parts::new(config, owners, clock, Arc::new(|| None), 0, seed);
+        for (context, inbox) in parts.shards {
+            tokio::spawn(shard::run(context, inbox));
+        }
+        let (stop, _) = watch::channel(false);
+        Edge { shared: parts.shared, stop, threads: Vec::new() }
+    }
+
+    /// Opens a session that speaks through a pipe, as one behind a gRPC stream does: frames in protobuf,
+    /// each behind its length in four bytes, and back each as a WebSocket message.
+    ///
+    /// # Errors
+    /// How somebody who is not let in is told to come back.
+    pub async fn session(&self, address: IpAddr) -> Result<DuplexStream, End> {
+        let place = self.shared.admit(address)?;
+        let (near, far) = pipe::pipe();
+        let newcomer = Newcomer {
+            socket: Parked::Pipe(Box::new(far)),
+            wire: WireKind::WebSocketProto,
+            place,
+            received: Vec::new(),
+            shown: None,
+        };
+        self.shared.shards.open(newcomer).await;
+        Ok(near)
     }
 
     /// Sessions that are open.

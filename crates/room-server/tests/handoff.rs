@@ -3,10 +3,11 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::nodes::Cluster;
-use common::room;
+use common::{person, post, room};
 use common::talker::Talker;
 use journal::{Journal as _, Memory, ReadError};
 use wire::link::MoveRequest;
@@ -286,4 +287,38 @@ async fn operators_see_the_busiest_rooms_first() {
     assert_eq!(rooms.len(), 1);
     assert_eq!((rooms[0].room.as_str(), rooms[0].head), ("busy", 3));
     assert_eq!((rooms[0].present, rooms[0].edges >= 2), (3, true));
+}
+
+/// The simulation's seed 7: a slot was to be given away while the journal was slow. Once the flush had taken
+/// its hundred milliseconds, its timer lay in the past, and the slot's task span until the append ended.
+#[tokio::test(start_paused = true)]
+async fn a_handoff_that_waits_for_a_slow_append_waits_without_spinning() {
+    let journal = Memory::with_slots(SLOTS);
+    let cluster = pair(&journal).await;
+    let room = room("team:ops");
+    let mut ann = cluster.edge("a", "e1").await;
+    ann.published(&room, "first-message", "one").await;
+    let slow = journal.hold_appends().await;
+    let id = ann.ask(&room, person("ann"), post(&room, "second-message", "two")).await;
+    while journal.appends_in_flight() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let request = MoveRequest { slot: cluster.slot_of(&room), to: "b".to_owned() };
+    let mut operator = cluster.operator("a");
+    let moving = tokio::spawn(async move { operator.r#move(request).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::advance(Duration::from_millis(200)).await;
+    let turn = || async {
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    turn().await;
+    let before = cluster.looks.load(Ordering::Relaxed);
+    turn().await;
+    let looks = cluster.looks.load(Ordering::Relaxed) - before;
+    assert!(looks < 100, "{looks} looks at the clock while nothing happened");
+    drop(slow);
+    moving.await.expect("runs").expect("given");
+    assert!(matches!(ann.answer(id).await, model::Answer::Published { seq: 2, .. }));
 }

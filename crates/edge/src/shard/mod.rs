@@ -26,7 +26,7 @@ use model::{Answer, End, Generation, RoomName, SessionId, Unsubscribed};
 use session::log::{Feed, Frame, Segment, SegmentFault, SessionKey, WireKind};
 use tokio::sync::mpsc;
 
-pub(crate) use run::{ShardContext, start};
+pub(crate) use run::{ShardContext, run, start};
 pub(crate) use socket::Parked;
 use socket::Socket;
 

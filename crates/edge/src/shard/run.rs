@@ -40,17 +40,20 @@ pub(crate) fn start(
         .event_interval(EVENT_INTERVAL)
         .build()?;
     std::thread::Builder::new().name(format!("shard-{}", context.number)).spawn(move || {
-        let shard = async move {
-            Shard {
-                core: Core::new(context),
-                inbox,
-                timer: Box::pin(tokio::time::sleep_until(Instant::now())),
-            }
-            .await;
-        };
-        // Tokio's budget would make a slab of sockets see false `Pending`s.
-        runtime.block_on(tokio::task::unconstrained(shard));
+        runtime.block_on(run(context, inbox));
     })
+}
+
+/// What the thread does: a simulation, which has one thread for everybody, does it as a task. Ends with
+/// the inbox.
+pub(crate) async fn run(context: ShardContext, inbox: mpsc::Receiver<ToShard>) {
+    let shard = Shard {
+        core: Core::new(context),
+        inbox,
+        timer: Box::pin(tokio::time::sleep_until(Instant::now())),
+    };
+    // Tokio's budget would make a slab of sockets see false `Pending`s.
+    tokio::task::unconstrained(shard).await;
 }
 
 /// The one task.

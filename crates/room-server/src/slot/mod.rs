@@ -271,7 +271,9 @@ impl SlotTask {
         let rooms = self.timers.first().map(|(due, _)| *due).filter(|_| moves);
         let sweep = (moves && !self.rooms.is_empty()).then(|| self.sweep_due().mono_us);
         let hints = self.hints.due().map(|at| at.mono_us);
-        let flush = self.flush_due().map(|at| at.mono_us);
+        // Later only what comes to its end is looked at: a timer in the past would ring for ever.
+        let now = self.shared.clock.now();
+        let flush = self.flush_due().filter(|at| !now.reached(*at)).map(|at| at.mono_us);
         match [machine, farewell, rooms, sweep, hints, flush].into_iter().flatten().min() {
             Some(mono_us) => self.shared.clock.instant(Now { mono_us, wall_ms: 0 }),
             None => Instant::now() + NEVER,

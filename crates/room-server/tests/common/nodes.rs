@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use journal::Journal;
 use model::{NodeId, RoomName, SlotNo};
 use registry::InProcess;
-use room_server::{Config, Dial, RoomServer};
+use room_server::{Clock, Config, Dial, RoomServer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -20,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Server};
 use wire::link::peer_client::PeerClient;
 
-use super::{Edge, clock, node};
+use super::{Edge, WALL_MS, node};
 
 const PIPE_BYTES: usize = 256 * 1024;
 
@@ -159,6 +160,8 @@ pub struct Cluster {
     pub registry: InProcess,
     pub slots: u32,
     pub nodes: BTreeMap<String, Member>,
+    /// How often any node has looked at its clock: with every turn of a task.
+    pub looks: Arc<AtomicU64>,
 }
 
 /// One of them.
@@ -175,7 +178,13 @@ impl Cluster {
         let registry = InProcess::new(node("nobody"), slots);
         let leaving = registry.clone();
         tokio::spawn(async move { leaving.leave().await });
-        Cluster { net: Net::default(), registry, slots, nodes: BTreeMap::new() }
+        Cluster {
+            net: Net::default(),
+            registry,
+            slots,
+            nodes: BTreeMap::new(),
+            looks: Arc::default(),
+        }
     }
 
     /// Starts a node; `seed` tells processes apart.
@@ -188,8 +197,13 @@ impl Cluster {
         let me = config.node.clone();
         let registry = self.registry.join(node(me.as_str()));
         let dial = self.net.dial(me.clone());
+        let (looks, start) = (Arc::clone(&self.looks), tokio::time::Instant::now());
+        let clock = Clock::with_wall(move || {
+            looks.fetch_add(1, Ordering::Relaxed);
+            WALL_MS + start.elapsed().as_millis() as u64
+        });
         let server =
-            RoomServer::new(config, journal, Arc::new(registry.clone()), clock(), seed, Some(dial));
+            RoomServer::new(config, journal, Arc::new(registry.clone()), clock, seed, Some(dial));
         let (listener, dialled) = mpsc::channel::<DuplexStream>(64);
         let incoming =
             tokio_stream::StreamExt::map(ReceiverStream::new(dialled), Ok::<_, io::Error>);

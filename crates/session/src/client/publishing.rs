@@ -17,6 +17,11 @@ const _: () =
 /// Heartbeats of the server during which a publish may stay without an answer: two whole intervals,
 /// five times the ten seconds within which a server answers.
 const UNANSWERED_HEARTBEATS_MAX: u32 = 3;
+/// Milliseconds between two heartbeats that count, at least: those of a server in a hurry would be over
+/// before the ten seconds are.
+const COUNTED_MS: u64 = 6_000;
+
+const _: () = assert!((UNANSWERED_HEARTBEATS_MAX as u64 - 1) * COUNTED_MS > 10_000);
 
 impl Client {
     /// The next publish, rooms in turn; never more out at a time than the server takes in a burst.
@@ -190,7 +195,8 @@ impl Client {
     /// comes far ahead of its time does not count.
     pub(super) fn check_answers(&mut self, now: Now) -> Result<(), String> {
         let interval_us = self.lines[self.main].heartbeat_ms.saturating_mul(1_000);
-        if now.mono_us.saturating_sub(self.checked_us) < interval_us / 2 {
+        let counted_us = (interval_us / 2).max(COUNTED_MS * 1_000);
+        if now.mono_us.saturating_sub(self.checked_us) < counted_us {
             return Ok(());
         }
         self.checked_us = now.mono_us;

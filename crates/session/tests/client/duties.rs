@@ -20,6 +20,8 @@ pub(crate) struct Play {
     pub(crate) client: Client,
     /// The newest connection.
     pub(crate) socket: SocketNo,
+    /// Milliseconds between the service's heartbeats.
+    heartbeat_ms: u64,
 }
 
 pub(crate) fn room() -> RoomName {
@@ -53,7 +55,7 @@ impl Play {
     fn new(options: Options) -> Play {
         let now = Now { mono_us: 5_000_000, wall_ms: 1_000_000 };
         let client = Client::new(now, options, Seed::new(9));
-        Play { now, client, socket: SocketNo(1) }
+        Play { now, client, socket: SocketNo(1), heartbeat_ms: 25_000 }
     }
 
     /// Connected, welcomed, and the room read up to entry 10.
@@ -88,7 +90,7 @@ impl Play {
             session: SessionId::new("s1").expect("valid"),
             user: ann(),
             resume_token: "resume".into(),
-            heartbeat_ms: 25_000,
+            heartbeat_ms: self.heartbeat_ms,
             token_expires_at_ms: None,
             limits: Limits::default(),
             features: Vec::new(),
@@ -548,6 +550,29 @@ fn a_server_that_goes_on_without_answering_a_publish_is_left() {
     play.wait();
     play.connect();
     assert_eq!(play.publishes().len(), 1);
+}
+
+/// The simulation's seed 45: a server may keep a publish for ten seconds while a room has no owner, and this
+/// one beat every two. The client took the third beat without an answer for a broken rule, dropped the
+/// connection and with it everybody's rooms.
+#[test]
+fn a_server_that_beats_fast_has_its_ten_seconds_all_the_same() {
+    let mut play = Play::new(Options::new(URL));
+    play.heartbeat_ms = 2_000;
+    play.client.subscribe(&room(), Reading::default()).expect("one room is allowed");
+    play.connect();
+    play.subscribed(10, snapshot());
+    play.events();
+    play.publish();
+    play.publishes();
+    let mut beat = || {
+        play.pass_ms(2_000);
+        play.hears(0, Says::Heartbeat);
+        play.events()
+    };
+    assert!((0..5).all(|_| beat().is_empty()), "within ten seconds");
+    let told: Vec<Event> = (0..10).flat_map(|_| beat()).collect();
+    assert!(matches!(&told[0], Event::Violation(what) if what.contains("not answered")));
 }
 
 #[test]
