@@ -48,14 +48,17 @@ const RESUME_TTL_S: u64 = 24 * 3600;
 /// as a session may outlive its token.
 const NOT_BEFORE_LEEWAY_S: f64 = (session::server::TOKEN_GRACE_MS / 1_000) as f64;
 
+/// The latest expiry that is told: numbers on the wire stay below 2^53.
+const EXPIRY_MAX_MS: u64 = (1 << 53) - 1;
+
 /// What a token may claim.
 #[derive(Debug, Deserialize)]
 struct TokenClaims {
     sub: String,
     #[serde(default)]
     name: Option<String>,
-    exp: u64,
-    /// Seconds since the epoch, perhaps with a fraction.
+    /// Seconds since the epoch, perhaps with a fraction; so is `nbf`.
+    exp: f64,
     #[serde(default)]
     nbf: Option<f64>,
     #[serde(default)]
@@ -239,7 +242,8 @@ fn verify_token(key: &DecodingKey, token: &str, now: Now) -> Result<Verified, Un
     let claims = decode::<TokenClaims>(token, key, &validation())
         .map_err(|error| Unverified::Invalid(format!("the token cannot be verified: {error}")))?
         .claims;
-    let expires_at_ms = claims.exp.saturating_mul(1_000);
+    // The cast ends at zero below, and a token for ever at what can be told.
+    let expires_at_ms = ((claims.exp * 1_000.0) as u64).min(EXPIRY_MAX_MS);
     if expires_at_ms <= now.wall_ms {
         return Err(Unverified::Expired);
     }
@@ -388,6 +392,24 @@ mod tests {
             let token = token(&json!({"sub": "ann", "name": name, "exp": 1_760_000_100}));
             let verified = door(true).verify(shown(&token), now());
             assert!(matches!(verified, Err(Unverified::Invalid(_))), "{name:?}: {verified:?}");
+        }
+    }
+
+    /// Seconds with a fraction, which JWT allows and Python's `time.time() + 3600` makes, were refused;
+    /// a token for ever was told to expire at 2^64 - 1, which no browser reads.
+    #[test]
+    fn an_expiry_may_have_a_fraction_and_may_lie_beyond_all_calendars() {
+        let until = |exp: serde_json::Value| {
+            let verified =
+                door(true).verify(shown(&token(&json!({"sub": "ann", "exp": exp}))), now());
+            verified.map(|verified| verified.expires_at_ms)
+        };
+        assert_eq!(until(json!(1_760_000_100.5)), Ok(Some(1_760_000_100_500)));
+        for far in [json!(1_u64 << 53), json!(1_u64 << 63), json!(1e18)] {
+            assert_eq!(until(far), Ok(Some((1 << 53) - 1)));
+        }
+        for past in [json!(0), json!(1_759_999_999.9)] {
+            assert_eq!(until(past), Err(Unverified::Expired));
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::settings::Sources;
+use crate::settings::{Fault, Sources};
 
 /// A chat backend of which every process can be replaced while people talk.
 #[derive(Debug, Parser)]
@@ -114,11 +114,9 @@ pub struct ClusterArgs {
 
 impl ClusterArgs {
     /// Reads the file and the environment.
-    ///
-    /// # Errors
-    /// As [`SettingsArgs::sources`].
-    pub fn sources(&self) -> Result<Sources, String> {
-        let mut sources = self.settings.sources()?;
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let mut sources = self.settings.sources();
         let texts = [
             ("etcd", &self.etcd),
             ("journal", &self.journal),
@@ -130,7 +128,7 @@ impl ClusterArgs {
         let given =
             texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?)));
         sources.flags.splice(0..0, given);
-        Ok(sources)
+        sources
     }
 }
 
@@ -184,20 +182,19 @@ pub enum AdminCommand {
 }
 
 impl SettingsArgs {
-    /// Reads the file and the environment.
-    ///
-    /// # Errors
-    /// A sentence, when the file cannot be read or a `--set` has no `=`.
-    pub fn sources(&self) -> Result<Sources, String> {
-        let file = self
-            .config
-            .as_ref()
-            .map(|path| {
-                std::fs::read_to_string(path)
-                    .map(|text| (path.clone(), text))
-                    .map_err(|error| format!("--config {}: {error}", path.display()))
-            })
-            .transpose()?;
+    /// Reads the file and the environment. What cannot be read at all is kept as a fault, beside those
+    /// that are found later.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        let mut faults = Vec::new();
+        let file = self.config.as_ref().and_then(|path| match std::fs::read_to_string(path) {
+            Ok(text) => Some((path.clone(), text)),
+            Err(error) => {
+                let place = format!("--config {}", path.display());
+                faults.push(Fault { place, text: error.to_string() });
+                None
+            }
+        });
         let texts = [
             ("data", &self.data),
             ("listen", &self.listen),
@@ -215,14 +212,36 @@ impl SettingsArgs {
             }
         }
         for pair in &self.set {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| format!("--set {pair}: write NAME=VALUE"))?;
-            flags.push((key.trim().to_owned(), value.trim().to_owned()));
+            match pair.split_once('=') {
+                Some((key, value)) => flags.push((key.trim().to_owned(), value.trim().to_owned())),
+                None => faults.push(Fault {
+                    place: format!("--set {pair}"),
+                    text: "write NAME=VALUE".to_owned(),
+                }),
+            }
         }
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with("PARLOUR_"))
             .collect();
-        Ok(Sources { file, environment, flags })
+        Sources { faults, file, environment, flags }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Loaded, Role};
+
+    /// `--set listen` without a value, or a file that is not there, hid every other fault.
+    #[test]
+    fn what_cannot_be_read_at_all_hides_no_fault_elsewhere() {
+        let line = ["parlour", "serve", "--config", "/no/such.toml", "--set", "bar", "--grpc", "x"];
+        let Some(Command::Serve(args)) = Cli::try_parse_from(line).expect("a line").command else {
+            panic!("it says serve");
+        };
+        let faults = Loaded::from(&args.sources(), Role::Serve).expect_err("faults");
+        let places: Vec<_> = faults.iter().map(|fault| fault.place.as_str()).collect();
+        assert_eq!(places, ["--config /no/such.toml", "--set bar", "--grpc"], "{faults:#?}");
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use parlour::cli::{Cli, Command, SettingsArgs};
-use parlour::settings::{Fault, Loaded, Role, Sources};
+use parlour::settings::{Loaded, Role, Sources};
 use parlour::{admin, app, logging, tools};
 
 fn main() -> ExitCode {
@@ -26,32 +26,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(sources: Result<Sources, String>, role: Role) -> ExitCode {
+fn run(sources: Sources, role: Role) -> ExitCode {
     with_settings(sources, role, |loaded| {
         logging::start(&loaded.settings);
         app::run(loaded.settings, role)
     })
 }
 
-fn with_settings(
-    sources: Result<Sources, String>,
-    role: Role,
-    then: impl FnOnce(Loaded) -> ExitCode,
-) -> ExitCode {
-    let sources = match sources {
-        Ok(sources) => sources,
-        Err(text) => return refuse(&[Fault { place: String::new(), text }]),
-    };
+fn with_settings(sources: Sources, role: Role, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
     match Loaded::from(&sources, role) {
         Ok(loaded) => then(loaded),
-        Err(faults) => refuse(&faults),
+        Err(faults) => {
+            eprintln!("parlour: these settings cannot be used:");
+            for fault in faults {
+                eprintln!("  - {fault}");
+            }
+            ExitCode::from(2)
+        }
     }
-}
-
-fn refuse(faults: &[Fault]) -> ExitCode {
-    eprintln!("parlour: these settings cannot be used:");
-    for fault in faults {
-        eprintln!("  - {fault}");
-    }
-    ExitCode::from(2)
 }

@@ -32,11 +32,7 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 /// Runs one command. Exit 0 when it was done, 1 when something failed, 2 when it was not understood.
 #[must_use]
 pub fn run(args: AdminArgs) -> ExitCode {
-    let loaded = args.cluster.sources().map_err(|text| vec![text]).and_then(|sources| {
-        let faults = |faults: Vec<_>| faults.iter().map(ToString::to_string).collect();
-        Loaded::from(&sources, Role::Serve).map_err(faults)
-    });
-    let cluster = match loaded {
+    let cluster = match Loaded::from(&args.cluster.sources(), Role::Serve) {
         Ok(loaded) => loaded.settings.cluster,
         Err(faults) => {
             faults.iter().for_each(|fault| eprintln!("parlour: {fault}"));

@@ -113,7 +113,7 @@ impl Default for Settings {
 /// One thing that is wrong, and where it was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// `parlour.toml:12`, `PARLOUR_LISTEN`, `--listen`, or nothing for relations between settings.
+    /// `parlour.toml:12`, `PARLOUR_LISTEN`, `--listen`, all of them where two do not go together.
     pub place: String,
     /// What is wrong and what would be right.
     pub text: String,
@@ -161,14 +161,20 @@ impl Loaded {
                 }),
             }
         }
-        faults.extend(
-            loaded
-                .settings
-                .check(role)
-                .into_iter()
-                .map(|text| Fault { place: String::new(), text }),
-        );
+        let relations = loaded.settings.check(role).into_iter();
+        faults.extend(relations.map(|text| Fault { place: loaded.places(&text), text }));
         if faults.is_empty() { Ok(loaded) } else { Err(faults) }
+    }
+
+    /// Where the settings that a sentence names were given: of two that do not go together either may
+    /// be the wrong one.
+    fn places(&self, sentence: &str) -> String {
+        let words: Vec<&str> = sentence.split_whitespace().collect();
+        let named = fields::FIELDS.iter().zip(&self.origins).filter(|(field, origin)| {
+            let name = field.key.rsplit('.').next().unwrap_or(field.key);
+            **origin != Origin::Default && words.contains(&name)
+        });
+        named.map(|(_, origin)| origin.place()).collect::<Vec<_>>().join(", ")
     }
 
     /// `parlour config`: a TOML file with everything that is in force, and where it came from.
@@ -253,6 +259,7 @@ mod tests {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
         let sources = Sources {
+            faults: Vec::new(),
             file: Some((PathBuf::from("parlour.toml"), toml.to_owned())),
             environment: own(environment),
             flags: own(flags),
@@ -273,7 +280,7 @@ mod tests {
                 ("etcd".into(), "http://127.0.0.1:1,http://127.0.0.1:2".into()),
                 ("journal".into(), "postgres://parlour:hunter2@127.0.0.1/parlour".into()),
             ],
-            file: None,
+            ..Sources::default()
         };
         let loaded = Loaded::from(&given, Role::Room).expect("no fault");
         assert_eq!(loaded.settings.cluster.etcd.len(), 2);
@@ -328,6 +335,29 @@ mod tests {
         );
     }
 
+    /// `rooms_per_session_max must be more than 0` came without the line that said so, and `--set foo=1`
+    /// was called `--foo`, a flag that there is not.
+    #[test]
+    fn a_value_that_is_out_of_bounds_is_reported_with_its_place() {
+        let faults = load(
+            "connects_per_second = 0\n[limits]\nrooms_per_session_max = 0\nheartbeat_ms = 70000\n",
+            &[("PARLOUR_RETENTION_INTERVAL_MS", "0"), ("PARLOUR_LIMITS_IDLE_MS", "80000")],
+            &[("lanes", "0"), ("foo", "1")],
+        )
+        .expect_err("faults");
+        let mut places: Vec<_> = faults.iter().map(|fault| fault.place.as_str()).collect();
+        places.sort_unstable();
+        let want = [
+            "--set foo",
+            "--set lanes",
+            "PARLOUR_RETENTION_INTERVAL_MS",
+            "parlour.toml:1",
+            "parlour.toml:3",
+            "parlour.toml:4, PARLOUR_LIMITS_IDLE_MS",
+        ];
+        assert_eq!(places, want, "{faults:#?}");
+    }
+
     /// A syntax fault hides what stands behind it in its file, and must not hide the other sources.
     #[test]
     fn a_file_that_cannot_be_parsed_hides_no_fault_elsewhere() {
@@ -343,7 +373,7 @@ mod tests {
             "PARLOUR_NONSENSE",
             "PARLOUR_GRPC",
             "--set limits.room_queue_max",
-            "",
+            "--set lanes",
         ];
         assert_eq!(places, want, "{faults:#?}");
     }

@@ -8,11 +8,30 @@ use toml::de::{DeTable, DeValue};
 use super::Fault;
 use super::fields::{FIELDS, SECRETS};
 
+/// Settings with a flag of their own; all others are flags by way of `--set`.
+const FLAGS: [&str; 13] = [
+    "data",
+    "listen",
+    "grpc",
+    "token_key_file",
+    "insecure",
+    "log",
+    "log_json",
+    "etcd",
+    "journal",
+    "cluster_key_file",
+    "node",
+    "link",
+    "cluster",
+];
+
 const ENVIRONMENT_PREFIX: &str = "PARLOUR_";
 
 /// What was given, in the order in which the later wins.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// What could not be read at all.
+    pub faults: Vec<Fault>,
     /// A TOML file's name and text.
     pub file: Option<(PathBuf, String)>,
     /// Variables that begin with `PARLOUR_`; others are ignored.
@@ -40,8 +59,10 @@ impl Origin {
             Origin::Default => String::new(),
             Origin::File(path, line) => format!("{}:{line}", path.display()),
             Origin::Environment(name) => name.clone(),
-            Origin::Flag(key) if key.contains('.') => format!("--set {key}"),
-            Origin::Flag(key) => format!("--{}", key.replace('_', "-")),
+            Origin::Flag(key) if FLAGS.contains(&key.as_str()) => {
+                format!("--{}", key.replace('_', "-"))
+            }
+            Origin::Flag(key) => format!("--set {key}"),
         }
     }
 }
@@ -65,6 +86,7 @@ pub(super) struct Given {
 impl Sources {
     pub(super) fn gather(&self, faults: &mut Vec<Fault>) -> Vec<Given> {
         let mut given = Vec::new();
+        faults.extend(self.faults.iter().cloned());
         if let Some((path, text)) = &self.file {
             from_file(path, text, &mut given, faults);
         }
