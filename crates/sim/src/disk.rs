@@ -264,7 +264,7 @@ impl Disk {
                 state.ledger.appended(*slot, *fence, &results);
                 state.counts.appends += 1;
                 state.counts.unknown_late += u64::from(is_late);
-                let is_fenced = results.iter().any(|result| *result == Err(AppendError::Fenced));
+                let is_fenced = results.contains(&Err(AppendError::Fenced));
                 state.counts.fenced += u64::from(is_fenced);
                 *outcome = Some(results);
             }

@@ -38,6 +38,8 @@ pub(crate) struct Etcd {
 struct State {
     seed: Seed,
     view: View,
+    /// Of the last change of a slot's record. It goes back with a restored snapshot, the view's never does.
+    revision: u64,
     /// What was to be seen since when; the first is everybody's.
     news: Vec<(u64, Arc<View>)>,
     members: BTreeMap<NodeId, Member>,
@@ -96,6 +98,7 @@ impl Etcd {
             seed,
             news: vec![(0, Arc::new(view.clone()))],
             view,
+            revision: 0,
             members: BTreeMap::new(),
             requests: VecDeque::new(),
             is_down: false,
@@ -148,6 +151,19 @@ impl Etcd {
     pub(crate) fn heal(&self) {
         let mut state = self.lock();
         (state.is_down, state.lost_one_in, state.lag_us) = (false, 0, 20_000);
+    }
+
+    /// It comes back with the slots' records as they were some time ago.
+    pub(crate) fn restore(&self) {
+        let now_us = self.time.now_us();
+        let mut state = self.lock();
+        let news = state.news.len() as u64;
+        let back = state.seed.below(news) as usize;
+        let before = Arc::clone(&state.news[back].1);
+        state.revision =
+            before.slots.iter().flatten().map(|record| record.revision).max().unwrap_or(0);
+        note!(self.trace, ETCD, "back at revision {}", state.revision);
+        state.publish(now_us, |view| view.slots.clone_from(&before.slots));
     }
 
     /// As it is, whoever has seen it.
@@ -339,7 +355,8 @@ impl State {
         if record.is_some_and(|record| record.owner != *from) {
             self.owners_changed += 1;
         }
-        let revision = self.view.version + 1;
+        self.revision += 1;
+        let revision = self.revision;
         let record = SlotRecord { owner: from.clone(), epoch, revision };
         let won = record.clone();
         self.publish(now_us, move |view| view.slots[slot as usize] = Some(won));

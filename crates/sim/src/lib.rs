@@ -13,6 +13,10 @@
 //! - The registry's and the journal's own clients (`registry::etcd`, `journal::postgres`): their promises
 //!   are simulated, and tests against the real services hold the engines to them.
 //!
+//! # A seed that is bad
+//! `--seed N --trace` shows it; `RUST_LOG` adds what the nodes say. What N draws changes with every change
+//! here, so a bug that a seed has found is kept as a test beside the code that it was in, with its story.
+//!
 //! # Determinism
 //! A run is one process (`parlour-sim --seed N`), because tokio draws from a counter of the process, and
 //! hash maps and session ids from the system: the binary answers `getrandom` from the seed. One seed's two

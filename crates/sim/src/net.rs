@@ -244,7 +244,8 @@ impl Wire {
     }
 
     fn arrive(&mut self, now_us: u64) {
-        while let Some((_, bytes)) = self.under_way.pop_front_if(|(due_us, _)| *due_us <= now_us) {
+        while self.under_way.front().is_some_and(|(due_us, _)| *due_us <= now_us) {
+            let Some((_, bytes)) = self.under_way.pop_front() else { break };
             match bytes {
                 Some(bytes) if self.is_reader_gone => self.bytes -= bytes.len(),
                 Some(bytes) => self.arrived.push_back(bytes),

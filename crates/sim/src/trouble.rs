@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     EtcdLossy,
     /// News of the registry are late.
     EtcdLags,
+    /// The registry is restored from an old snapshot.
+    EtcdRestored,
     /// The journal is slow.
     DiskSlow,
     /// Writes to the journal fail in all ways.
@@ -48,7 +50,7 @@ pub(crate) enum Kind {
     CutClient,
 }
 
-const KINDS: [Kind; 19] = [
+const KINDS: [Kind; 20] = [
     Kind::Cut,
     Kind::Partition,
     Kind::OneWay,
@@ -61,6 +63,7 @@ const KINDS: [Kind; 19] = [
     Kind::EtcdDown,
     Kind::EtcdLossy,
     Kind::EtcdLags,
+    Kind::EtcdRestored,
     Kind::DiskSlow,
     Kind::DiskFails,
     Kind::DiskFull,

@@ -13,12 +13,13 @@ use crate::record::{self, Record as History};
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 /// The states that all runs together must reach, or the simulation has lost its worth.
-pub const COVERED: [&str; 12] = [
+pub const COVERED: [&str; 13] = [
     "handoffs",
     "handoffs overtaken",
     "takeovers",
     "rooms opened from hints",
     "fenced appends",
+    "claims refused",
     "appends unknown and lost",
     "appends unknown and applied",
     "appends late",

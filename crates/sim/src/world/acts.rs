@@ -88,6 +88,7 @@ impl World {
                 self.in_a_room_server(kind, lasts_us);
             }
             Kind::Move => self.order_move(),
+            Kind::EtcdRestored => self.site.etcd.restore(),
             Kind::KillEdge | Kind::StopEdge | Kind::RollEdge => self.in_an_edge(kind, lasts_us),
             _ => {
                 let ends = self.in_a_service(kind);
