@@ -101,10 +101,10 @@ table! {
         TooManySessions = 4005 "too_many_sessions", "Too many sessions from your address.";
         Internal = 4006 "internal", "The server made a mistake; it was logged.";
         Moved = 4007 "moved", "The session goes on over another connection.";
+        HelloLate = 4008 "hello_late", "Hello did not come in time.";
         Unreadable = 4500 "unreadable", "A frame could not be read; the message says where.";
         TooLarge = 4501 "too_large", "A frame was larger than the limit.";
         HelloExpected = 4502 "hello_expected", "The first frame must be hello.";
-        HelloLate = 4503 "hello_late", "Hello did not come in time.";
         TokenInvalid = 4504 "token_invalid", "The token cannot be verified.";
         TokenExpired = 4505 "token_expired", "The token has expired and was not renewed.";
         Replaced = 4506 "replaced", "A newer connection of this session took over.";

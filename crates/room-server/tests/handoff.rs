@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::nodes::Cluster;
-use common::{person, post, room};
 use common::talker::Talker;
+use common::{person, post, room};
 use journal::{Journal as _, Memory, ReadError};
 use wire::link::MoveRequest;
 

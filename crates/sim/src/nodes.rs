@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use cluster::{Front, Node, Role, Transport};
+use cluster::{Front, Load, Node, Role, Transport};
 use edge::{Door, Edge, Owners, Secret};
 use futures_util::StreamExt;
 use model::{Limits, NodeId, Seed};
@@ -15,6 +15,9 @@ use crate::etcd::{Etcd, Seat};
 use crate::host::Host;
 use crate::net::{Net, Pipe, channel};
 use crate::time::Time;
+
+/// What an edge says that it would take: everybody.
+const SESSIONS_MAX: u32 = 100;
 
 /// What every node is built of.
 #[derive(Clone)]
@@ -87,6 +90,7 @@ impl Site {
         let me = Node {
             role: Role::Edge,
             weight: 0,
+            load: Load { sessions: 0, sessions_max: SESSIONS_MAX },
             fronts: vec![Front { transport: Transport::Grpc, url }],
             ..Node::in_process(id.clone())
         };

@@ -575,6 +575,21 @@ fn a_server_that_beats_fast_has_its_ten_seconds_all_the_same() {
     assert!(matches!(&told[0], Event::Violation(what) if what.contains("not answered")));
 }
 
+/// The simulation's seed 2: a client dialled while nothing got from it to its edge. The edge let it in, heard
+/// no hello, and ended it with a code for good: the session and all that it had to publish were lost to a
+/// network that was back a second later.
+#[test]
+fn a_hello_that_was_held_up_on_its_way_is_said_again() {
+    let mut play = Play::reading();
+    play.publish();
+    play.hears(0, Says::End(End::new(EndCode::HelloLate)));
+    assert!(!play.client.is_over());
+    play.actions();
+    play.wait();
+    play.connect();
+    assert_eq!(play.publishes().len(), 1);
+}
+
 #[test]
 fn a_fresh_token_is_asked_for_once_until_it_comes() {
     let mut play = Play::reading_with(Options { renews_token: true, ..Options::new(URL) });
