@@ -180,7 +180,6 @@ fn bytes_of(shard: &mut Shard, key: SessionKey) -> Vec<u8> {
     let mut slices = Slices::new();
     peer.session.poll_transmit(shard.now, &mut shard.logs, &mut slices);
     let whole = slices.as_io().iter().flat_map(|slice| slice.iter().copied()).collect();
-    drop(slices);
     peer.session.handle_written(0, &shard.logs);
     whole
 }
