@@ -234,14 +234,12 @@ pub(super) fn keyspace_dirs(engine_dir: &Path) -> Vec<PathBuf> {
 fn blame(dir: &Path, error: &fjall::Error) -> OpenError {
     let journals = || journal_files(dir).into_iter().map(|(_, path)| path).collect();
     match error {
-        // An end of file, or a length that cannot be, is how a damaged file shows itself, too.
         fjall::Error::Io(cause) | fjall::Error::Storage(LsmError::Io(cause)) => {
-            match damaged(dir, error.to_string()) {
-                OpenError::Damaged { files, why } if files != [dir] => {
-                    OpenError::Damaged { files, why }
-                }
-                _ if is_of_content(cause) => damaged(dir, error.to_string()),
-                _ => OpenError::io(dir, cause),
+            // So a damaged file shows itself, too: by a length or a name that is wrong.
+            if is_of_content(cause) {
+                damaged(dir, error.to_string())
+            } else {
+                OpenError::io(dir, cause)
             }
         }
         fjall::Error::InvalidVersion(_) => {

@@ -50,18 +50,27 @@ pub(super) fn unsound(engine_dir: &Path) -> Option<Fault> {
     keyspaces.iter().chain([&names]).find_map(|keyspace| manifest_fault(keyspace))
 }
 
-/// What is wrong with a keyspace's manifest.
+/// What is wrong with a keyspace's manifest. What may not be read is for the engine to tell.
 pub(super) fn manifest_fault(keyspace: &Path) -> Option<Fault> {
     let current = keyspace.join(CURRENT_FILE);
-    let Ok(bytes) = fs::read(&current) else {
-        return is_finished(keyspace).then(|| missing(current));
+    let bytes = match fs::read(&current) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return None,
+        Err(_) => return is_finished(keyspace).then(|| missing(current)),
     };
     let Some((number, checksum)) = parse_current(&bytes) else {
         return Some(Fault { file: current, why: "it is too short".into() });
     };
     let file = keyspace.join(format!("v{number}"));
-    let Ok(manifest) = fs::read(&file) else {
-        return Some(Fault { file: current, why: format!("it names {}", file.display()) });
+    let manifest = match fs::read(&file) {
+        Ok(manifest) => manifest,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return None,
+        Err(_) => {
+            return Some(Fault {
+                file: current,
+                why: format!("it names {}, which is missing", file.display()),
+            });
+        }
     };
     let mut sum = ChecksummedWriter::new(io::sink());
     match sum.write_all(&manifest) {

@@ -114,3 +114,73 @@ fn row(found: &InternalValue) -> Row {
     let value = (!found.is_tombstone()).then(|| Bytes::copy_from_slice(&found.value));
     (Bytes::copy_from_slice(&found.key.user_key), Reverse(found.key.seqno), value)
 }
+
+#[cfg(test)]
+mod tests {
+    use lsm_tree::AbstractTree as _;
+
+    use super::*;
+
+    fn tree(dir: &Path) -> lsm_tree::AnyTree {
+        let counter = SequenceNumberCounter::default;
+        Config::new(dir, counter(), counter()).open().expect("it opens")
+    }
+
+    #[test]
+    fn of_each_key_the_newest_row_counts_and_a_deletion_is_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let made = tree(&old);
+        for (key, value) in [("a", "1"), ("b", "1"), ("c", "1")] {
+            made.insert(key, value, 0);
+        }
+        made.flush_active_memtable(0).expect("written");
+        made.insert("a", "2", 1);
+        made.remove("b", 2);
+        made.flush_active_memtable(0).expect("written");
+        drop(made);
+        // Which tables there were is forgotten.
+        std::fs::remove_file(old.join("current")).expect("removed");
+
+        rebuild(&old, &new, |lost| panic!("{lost}")).expect("rebuilt");
+        let made = tree(&new);
+        let get = |key: &str| {
+            let value = made.get(key, u64::MAX).expect("readable");
+            value.map(|value| String::from_utf8_lossy(&value).into_owned())
+        };
+        assert_eq!(["a", "b", "c"].map(get), [Some("2".into()), None, Some("1".into())]);
+        drop(made);
+
+        std::fs::write(old.join("tables").join("1"), "no table").expect("written");
+        let mut lost = Vec::new();
+        let third = dir.path().join("third");
+        rebuild(&old, &third, |file| lost.push(file)).expect("rebuilt");
+        assert!(lost.len() == 1 && lost[0].contains("tables/1"), "{lost:?}");
+        let value = tree(&third).get("a", u64::MAX).expect("readable").expect("there");
+        assert_eq!(&value[..], b"1");
+    }
+
+    #[test]
+    fn rows_behind_a_damaged_block_are_read_from_the_end() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let made = tree(&old);
+        let mut seed = model::Seed::new(3);
+        for number in 0..2_000 {
+            made.insert(format!("{number:05}"), seed.letters(50), 0);
+        }
+        made.flush_active_memtable(0).expect("written");
+        drop(made);
+        let table = old.join("tables").join("0");
+        let mut bytes = std::fs::read(&table).expect("readable");
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 1;
+        std::fs::write(&table, bytes).expect("written");
+
+        let mut lost = Vec::new();
+        rebuild(&old, &new, |file| lost.push(file)).expect("rebuilt");
+        assert!(lost.len() == 1 && lost[0].contains("tables/0"), "{lost:?}");
+        let kept = tree(&new).len(u64::MAX, None).expect("readable");
+        assert!((1_800..2_000).contains(&kept), "{kept}");
+    }
+}
