@@ -265,11 +265,11 @@ async fn damage_to_the_engines_names_and_manifests_is_told_by_file_and_costs_not
     write_and_stop(&data, 20).await;
     let mut files = Vec::new();
     collect(&data.join("engine").join("keyspaces"), &mut files);
+    // With some bytes of a table unread the engine starts: the journal's own tests flip those.
+    files.retain(|path| path.parent().is_some_and(|folder| !folder.ends_with("tables")));
     for (number, path) in files.iter().enumerate() {
         let whole = std::fs::read(path).expect("readable");
-        // In the middle of a table lies what helps to find rows; the engine opens without.
-        let is_table = path.parent().is_some_and(|folder| folder.ends_with("tables"));
-        flip(path, if is_table { 700 } else { whole.len() as u64 / 2 });
+        flip(path, whole.len() as u64 / 2);
         let refused = Start::in_dir(&data).run();
         let said = text(&refused);
         assert_eq!(refused.status.code(), Some(1), "{said}");
