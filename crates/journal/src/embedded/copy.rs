@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::engine::journal_files;
 
@@ -11,14 +11,12 @@ use super::engine::journal_files;
 pub(super) struct Cut {
     /// Of this journal file only so many bytes, and no later one.
     pub(super) journal: Option<(u64, u64)>,
-    /// This folder under the source.
-    pub(super) keyspace: Option<PathBuf>,
 }
 
 impl Cut {
     /// No bytes of the journal files from this one on.
     pub(super) fn journals_from(number: u64) -> Cut {
-        Cut { journal: Some((number, 0)), keyspace: None }
+        Cut { journal: Some((number, 0)) }
     }
 }
 
@@ -27,7 +25,7 @@ pub(super) fn copy(from: &Path, to: &Path, cut: &Cut) -> io::Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
     }
-    copy_folder(from, to, cut)?;
+    copy_folder(from, to)?;
     let Some((first, bytes)) = cut.journal else {
         return Ok(());
     };
@@ -44,18 +42,15 @@ pub(super) fn copy(from: &Path, to: &Path, cut: &Cut) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_folder(from: &Path, to: &Path, cut: &Cut) -> io::Result<()> {
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let (path, target) = {
             let entry = entry?;
             (entry.path(), to.join(entry.file_name()))
         };
-        if cut.keyspace.as_ref() == Some(&path) {
-            continue;
-        }
         if path.is_dir() {
-            copy_folder(&path, &target, cut)?;
+            copy_folder(&path, &target)?;
         } else if !(is_table(&path) && fs::hard_link(&path, &target).is_ok()) {
             copy_file(&path, &target)?;
         }

@@ -1,4 +1,5 @@
-//! The inner database: the only file that names the engine's types.
+//! The inner database: the only file that names its types. (`files` and `rebuild` look at single files
+//! of the store that is under it.)
 //!
 //! # Invariants
 //! - No handle of the database leaves [`Engine`], so that dropping it closes the database and a new
@@ -17,6 +18,7 @@ use fjall::{
     Snapshot,
 };
 
+use super::files::{self, Fault};
 use super::open_error::OpenError;
 use super::settings::Settings;
 use crate::ReadError;
@@ -41,18 +43,27 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    /// Keyspaces of a database, but for the one that names the others.
+    pub(super) const KEYSPACES: usize = Space::ALL.len() + 1;
+
     /// Opens or makes the database.
     pub(super) fn open(settings: &Settings) -> Result<Engine, OpenError> {
         let dir = settings.engine_dir();
         remove_unfinished(&dir).map_err(|error| OpenError::io(&dir, &error))?;
+        match files::unsound(&dir) {
+            Some(Fault { file, why }) => Err(OpenError::Damaged { files: vec![file], why }),
+            None => Engine::make(settings),
+        }
+    }
+
+    /// Opens or makes the database without a look at what is there.
+    pub(super) fn make(settings: &Settings) -> Result<Engine, OpenError> {
+        let dir = settings.engine_dir();
         // The engine asserts what it reads of its own files.
         match catch_unwind(AssertUnwindSafe(|| Engine::try_open(&dir, settings))) {
             Ok(Ok(engine)) => Ok(engine),
             Ok(Err(error)) => Err(blame(&dir, &error)),
-            Err(_) => Err(OpenError::Damaged {
-                files: vec![dir],
-                why: "the engine stopped while it read its files".into(),
-            }),
+            Err(_) => Err(damaged(&dir, "the engine stopped while it read its files".into())),
         }
     }
 
@@ -223,8 +234,17 @@ pub(super) fn keyspace_dirs(engine_dir: &Path) -> Vec<PathBuf> {
 fn blame(dir: &Path, error: &fjall::Error) -> OpenError {
     let journals = || journal_files(dir).into_iter().map(|(_, path)| path).collect();
     match error {
-        fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
-            OpenError::io(dir, error)
+        fjall::Error::Io(cause) | fjall::Error::Storage(LsmError::Io(cause)) => {
+            // So a damaged file shows itself, too: by a length or a name that is wrong.
+            if is_of_content(cause) {
+                damaged(dir, error.to_string())
+            } else {
+                OpenError::io(dir, cause)
+            }
+        }
+        fjall::Error::InvalidVersion(_) => {
+            let files = vec![dir.join(files::VERSION_FILE)];
+            OpenError::Damaged { files, why: error.to_string() }
         }
         fjall::Error::Locked => OpenError::Locked {
             dir: dir.to_owned(),
@@ -233,8 +253,25 @@ fn blame(dir: &Path, error: &fjall::Error) -> OpenError {
         fjall::Error::JournalRecovery(_) | fjall::Error::InvalidTag(_) => {
             OpenError::Damaged { files: journals(), why: error.to_string() }
         }
-        _ => OpenError::Damaged { files: vec![dir.to_owned()], why: error.to_string() },
+        _ => damaged(dir, error.to_string()),
     }
+}
+
+/// The engine says what it stumbled over, but not where.
+fn damaged(dir: &Path, why: String) -> OpenError {
+    let faults = files::faults(dir);
+    match faults.first() {
+        Some(fault) => {
+            let why = fault.why.clone();
+            OpenError::Damaged { files: faults.into_iter().map(|fault| fault.file).collect(), why }
+        }
+        None => OpenError::Damaged { files: vec![dir.to_owned()], why },
+    }
+}
+
+fn is_of_content(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | NotFound | UnexpectedEof)
 }
 
 pub(super) struct EngineView<'a> {

@@ -13,10 +13,13 @@ mod copy;
 mod engine;
 mod erase;
 mod faults;
+mod files;
 mod job;
 mod lock;
 mod mark;
+mod mend;
 mod open_error;
+mod rebuild;
 mod report;
 mod salvage;
 mod settings;
@@ -56,7 +59,7 @@ use space::Headroom;
 pub use faults::Faults;
 pub use open_error::OpenError;
 pub use report::{Damage, Renamed, Report};
-pub use salvage::{check, salvage};
+pub use salvage::{Layout, check, salvage};
 pub use settings::Settings;
 
 /// The engine. Dropping it waits for what was handed over, then closes the folder.

@@ -50,6 +50,22 @@ impl OpenError {
         OpenError::Io { path: path.to_owned(), why: error.to_string() }
     }
 
+    /// The same for files that lie elsewhere.
+    pub(super) fn moved(self, from: &Path, to: &Path) -> OpenError {
+        let moved = |path: PathBuf| match path.strip_prefix(from) {
+            Ok(rest) => to.join(rest),
+            Err(_) => path,
+        };
+        match self {
+            OpenError::Damaged { files, why } => {
+                let why = why.replace(&from.display().to_string(), &to.display().to_string());
+                OpenError::Damaged { files: files.into_iter().map(moved).collect(), why }
+            }
+            OpenError::Io { path, why } => OpenError::Io { path: moved(path), why },
+            other => other,
+        }
+    }
+
     pub(super) fn mismatch(
         dir: &Path,
         what: &'static str,

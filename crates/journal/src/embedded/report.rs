@@ -11,6 +11,8 @@ pub struct Report {
     pub broken: Option<String>,
     /// What was cut off or left out until the engine opened.
     pub cut: Vec<String>,
+    /// What was made anew without a loss.
+    pub mended: Vec<String>,
     /// Rooms that were found.
     pub rooms: u64,
     /// Entries that can be read.
@@ -49,7 +51,10 @@ impl Report {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.broken.is_none() && self.cut.is_empty() && self.damage.is_empty()
+        self.broken.is_none()
+            && self.cut.is_empty()
+            && self.mended.is_empty()
+            && self.damage.is_empty()
     }
 
     /// Adds an entry that cannot be read, to the last range if it follows on that.
@@ -75,6 +80,9 @@ impl fmt::Display for Report {
         }
         for cut in &self.cut {
             writeln!(f, "cut: {cut}")?;
+        }
+        for mended in &self.mended {
+            writeln!(f, "mended: {mended}")?;
         }
         for Damage { room, from, to, why } in &self.damage {
             match from {

@@ -1,7 +1,7 @@
 //! Looking at a folder, and copying out of a damaged one what can be read.
 //!
-//! The engine's own files are never parsed: a copy of them is cut shorter until the engine opens it,
-//! and then every row speaks for itself through its checksum.
+//! The engine's own files are not parsed: a copy of them is mended and cut shorter until the engine
+//! opens it, and then every row speaks for itself through its checksum.
 //!
 //! # Invariants
 //! - The damaged folder is not changed.
@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use model::{ContentState as _, LogId, Mark, RoomName, Seed, SlotNo, StateKey};
 
 use super::commit;
-use super::copy::{Cut, copy};
-use super::engine::{Engine, journal_files, keyspace_dirs};
+use super::engine::Engine;
 use super::lock::DirLock;
 use super::mark;
+use super::mend::Bench;
 use super::open_error::OpenError;
 use super::report::{Damage, Renamed, Report};
 use super::settings::{Format, Settings, engine_dir};
@@ -27,6 +27,16 @@ use super::survey::{self, Run, Survey};
 use crate::format::{self, RoomRow, SlotRow};
 use crate::store::{Space, View, Write};
 use crate::{RoomHead, judge, keys, read};
+
+/// What this program makes folders with.
+pub struct Layout<'a> {
+    /// Number of slots.
+    pub slots: SlotNo,
+    /// Name of the algorithm that maps rooms to slots.
+    pub slot_hash: &'a str,
+    /// That algorithm, for rooms whose rows are lost.
+    pub slot_of: &'a dyn Fn(&RoomName) -> SlotNo,
+}
 
 /// Rows of one transaction of the copy.
 const ROWS_MAX: usize = 4_096;
@@ -36,14 +46,14 @@ const ROWS_MAX: usize = 4_096;
 ///
 /// # Errors
 /// The folder is in use, or is none.
-pub fn check(dir: &Path) -> Result<Report, OpenError> {
+pub fn check(dir: &Path, layout: &Layout<'_>) -> Result<Report, OpenError> {
     let _lock = DirLock::take(&existing(dir)?)?;
-    let format = format_of(dir)?;
-    let mut report = Report::default();
+    let format = layout.format();
+    let mut report = Report { broken: unlike(dir, &format)?, ..Report::default() };
     match Engine::open(&settings(dir, &format)) {
         Err(error) => report.broken = Some(error.to_string()),
         Ok(engine) => {
-            report.broken = short_of_mark(&engine, dir);
+            report.broken = report.broken.or_else(|| short_of_mark(&engine, dir));
             let view = engine.view();
             for room in survey::rooms(&view) {
                 survey::survey(&view, &room, &mut report);
@@ -55,27 +65,34 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
 }
 
 /// Copies what can be read of `dir` into the new folder `new_dir`. Of a room with a hole the longest
-/// run of entries is kept. `slot_of` tells the slot of a room whose row is lost.
+/// run of entries is kept.
 ///
 /// # Errors
 /// The folder is in use, is none, or holds nothing that opens; the new one cannot be written.
-pub fn salvage(
-    dir: &Path,
-    new_dir: &Path,
-    slot_of: &dyn Fn(&RoomName) -> SlotNo,
-) -> Result<Report, OpenError> {
-    let _lock = DirLock::take(&existing(dir)?)?;
-    let format = format_of(dir)?;
+pub fn salvage(dir: &Path, new_dir: &Path, layout: &Layout<'_>) -> Result<Report, OpenError> {
+    must_lie_apart(&existing(dir)?, new_dir)?;
+    let _lock = DirLock::take(dir)?;
+    let format = layout.format();
+    let mut report = Report::default();
+    report.mended.extend(unlike(dir, &format)?);
     let fault = |error: std::io::Error| OpenError::io(new_dir, &error);
     fs::create_dir_all(new_dir).map_err(fault)?;
     if fs::read_dir(new_dir).map_err(fault)?.next().is_some() {
         let why = "the folder for the copy is not empty".into();
         return Err(OpenError::Io { path: new_dir.to_owned(), why });
     }
-    let mut report = Report::default();
     let work = new_dir.join("work");
-    let old = open_copy(dir, &work, &format, &mut report)?;
-    let ends_lost = !report.cut.is_empty() || short_of_mark(&old, dir).is_some();
+    let bench = Bench {
+        source: engine_dir(dir),
+        settings: settings(&work.join("copy"), &format),
+        work: work.clone(),
+    };
+    let old = bench.open(&mut report).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&work);
+    })?;
+    let short = short_of_mark(&old, dir);
+    let ends_lost = !report.cut.is_empty() || short.is_some();
+    report.broken = report.broken.or(short);
     Format::establish(new_dir, &format)?;
     let new = Engine::open(&settings(new_dir, &format))?;
     let failed = |why| OpenError::Io { path: new_dir.to_owned(), why };
@@ -84,7 +101,7 @@ pub fn salvage(
     let view = old.view();
     for room in survey::rooms(&view) {
         let survey = survey::survey(&view, &room, &mut report);
-        copy_room(&view, survey, ends_lost, slot_of, &mut slots, &mut report, &mut sheet)
+        copy_room(&view, survey, ends_lost, layout.slot_of, &mut slots, &mut report, &mut sheet)
             .map_err(failed)?;
     }
     copy_slots(&view, slots, &mut sheet).map_err(failed)?;
@@ -99,8 +116,39 @@ fn existing(dir: &Path) -> Result<PathBuf, OpenError> {
     if dir.is_dir() { Ok(dir.to_owned()) } else { Err(OpenError::Absent { dir: dir.to_owned() }) }
 }
 
-fn format_of(dir: &Path) -> Result<Format, OpenError> {
-    Format::read(dir)?.ok_or_else(|| OpenError::Absent { dir: dir.to_owned() })
+impl Layout<'_> {
+    fn format(&self) -> Format {
+        Format { slots: self.slots, slot_hash: self.slot_hash.to_owned() }
+    }
+}
+
+/// What a folder says it was made with, if this program makes none like that: then it is the file that
+/// is damaged.
+fn unlike(dir: &Path, made: &Format) -> Result<Option<String>, OpenError> {
+    let stored = match Format::read(dir) {
+        Err(error @ OpenError::Io { .. }) => return Err(error),
+        Err(error) => return Ok(Some(error.to_string())),
+        Ok(Some(stored)) => stored,
+        Ok(None) if engine_dir(dir).is_dir() => {
+            return Ok(Some(format!("{}: the file FORMAT is missing", dir.display())));
+        }
+        Ok(None) => return Err(OpenError::Absent { dir: dir.to_owned() }),
+    };
+    Ok(stored.must_equal(dir, made).err().map(|error| error.to_string()))
+}
+
+/// A copy inside of the folder would change it.
+fn must_lie_apart(dir: &Path, new_dir: &Path) -> Result<(), OpenError> {
+    let fault = |error: std::io::Error| OpenError::io(new_dir, &error);
+    let dir = dir.canonicalize().map_err(fault)?;
+    let new = std::path::absolute(new_dir).map_err(fault)?;
+    // What is not there yet will lie in the nearest folder that is.
+    let above = new.ancestors().find_map(|folder| folder.canonicalize().ok());
+    if above.is_some_and(|above| above.starts_with(&dir)) {
+        let why = format!("it lies in {}, which salvage does not change", dir.display());
+        return Err(OpenError::Io { path: new_dir.to_owned(), why });
+    }
+    Ok(())
 }
 
 fn settings(dir: &Path, format: &Format) -> Settings {
@@ -115,66 +163,6 @@ fn short_of_mark(engine: &Engine, dir: &Path) -> Option<String> {
             Some(format!("it ends at transaction {commits}, but {marked} were acknowledged"))
         }
         Err(why) => Some(why),
-    }
-}
-
-/// Opens a copy of the engine's files, cut as little as possible.
-fn open_copy(
-    dir: &Path,
-    work: &Path,
-    format: &Format,
-    report: &mut Report,
-) -> Result<Engine, OpenError> {
-    let source = engine_dir(dir);
-    let attempt = |cut: &Cut| -> Result<Engine, OpenError> {
-        copy(&source, &engine_dir(work), cut).map_err(|error| OpenError::io(work, &error))?;
-        Engine::open(&settings(work, format))
-    };
-    let error = match attempt(&Cut::default()) {
-        Ok(engine) => return Ok(engine),
-        Err(error) => error,
-    };
-    report.broken = Some(error.to_string());
-    let opens = |cut: &Cut| attempt(cut).is_ok();
-    let mut cut = Cut::default();
-    if !opens(&Cut::journals_from(0)) {
-        // Not the journal: leave out the one keyspace without which the rest opens.
-        let spaces = keyspace_dirs(&source);
-        let bad = spaces.iter().find(|space| {
-            opens(&Cut { keyspace: Some((*space).clone()), ..Cut::journals_from(0) })
-        });
-        let Some(bad) = bad else { return Err(error) };
-        report.cut.push(format!("the keyspace {} is left out", bad.display()));
-        cut.keyspace = Some(bad.clone());
-    }
-    if !opens(&cut) {
-        shorten_journals(&source, &mut cut, &opens, report);
-    }
-    attempt(&cut)
-}
-
-/// Finds the first journal file with which the engine does not open, and the longest beginning of it
-/// with which it does.
-fn shorten_journals(
-    source: &Path,
-    cut: &mut Cut,
-    opens: &dyn Fn(&Cut) -> bool,
-    report: &mut Report,
-) {
-    let with = |from: u64, bytes: u64| Cut { journal: Some((from, bytes)), ..cut.clone() };
-    for (number, path) in journal_files(source) {
-        let length = fs::metadata(&path).map_or(0, |meta| meta.len());
-        if opens(&with(number, length)) {
-            continue;
-        }
-        let (mut good, mut bad) = (0, length);
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            if opens(&with(number, middle)) { good = middle } else { bad = middle }
-        }
-        report.cut.push(format!("{} from byte {good} on, and all later ones", path.display()));
-        *cut = with(number, good);
-        return;
     }
 }
 

@@ -96,6 +96,7 @@ impl Format {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => String::new(),
             Err(error) => return Err(OpenError::io(&path, &error)),
         };
         let value = |name: &str| {
@@ -113,7 +114,7 @@ impl Format {
         Ok(Some(Format { slots, slot_hash: value("slot_hash").to_owned() }))
     }
 
-    fn must_equal(&self, dir: &Path, asked: &Format) -> Result<(), OpenError> {
+    pub(super) fn must_equal(&self, dir: &Path, asked: &Format) -> Result<(), OpenError> {
         if self.slots != asked.slots {
             return Err(OpenError::mismatch(dir, "slots", self.slots, asked.slots));
         }

@@ -3,6 +3,7 @@
 mod damage;
 mod erasing;
 mod killed;
+mod kinds;
 mod salvaging;
 mod space;
 

@@ -6,11 +6,14 @@ use model::{ContentState as _, Mark, StateKey};
 use super::damage::flip;
 use super::*;
 use crate::conformance::owner::user;
-use crate::embedded::{Report, check, salvage};
+use crate::embedded::{Layout, Report, check, salvage};
 
-fn salvaged(folder: &Folder) -> (Folder, Report) {
+/// That of [`settings`].
+pub(super) const LAYOUT: Layout<'_> = Layout { slots: 16, slot_hash: "test", slot_of: &|_| 0 };
+
+pub(super) fn salvaged(folder: &Folder) -> (Folder, Report) {
     let new = Folder::new();
-    let report = salvage(folder.path(), new.path(), &|_| 0).expect("salvaged");
+    let report = salvage(folder.path(), new.path(), &LAYOUT).expect("salvaged");
     (new, report)
 }
 
@@ -19,11 +22,11 @@ async fn a_healthy_folder_is_clean_and_its_copy_is_the_same() {
     let mut folder = Folder::new();
     let journal = folder.open();
     write_posts(&journal, 1, 10).await;
-    let held = check(folder.path()).expect_err("in use");
+    let held = check(folder.path(), &LAYOUT).expect_err("in use");
     assert!(matches!(held, OpenError::Locked { .. }));
     let heads = journal.rooms(None, None, 10).await;
     drop(journal);
-    let report = check(folder.path()).expect("looked at");
+    let report = check(folder.path(), &LAYOUT).expect("looked at");
     assert!(report.is_clean(), "{report}");
     assert_eq!((report.rooms, report.entries), (3, 30));
     let (mut new, report) = salvaged(&folder);
@@ -50,7 +53,7 @@ async fn a_damaged_journal_is_cut_before_the_damage_and_every_log_gets_a_new_nam
     let (path, written) = written_journal(folder.path());
     flip(&path, written / 2);
     assert!(Embedded::open(folder.settings()).is_err());
-    assert!(check(folder.path()).expect("looked at").broken.is_some());
+    assert!(check(folder.path(), &LAYOUT).expect("looked at").broken.is_some());
     let (mut new, report) = salvaged(&folder);
     assert!(!report.cut.is_empty() && report.renamed.len() == 3, "{report}");
     let journal = new.open();
@@ -90,7 +93,7 @@ async fn a_damaged_table_costs_what_lies_in_the_damaged_block() {
     let table = files.pop().expect("one").expect("readable").path();
     flip(&table, table.metadata().expect("readable").len() / 2);
 
-    let report = check(folder.path()).expect("looked at");
+    let report = check(folder.path(), &LAYOUT).expect("looked at");
     assert!(report.broken.is_none() && !report.damage.is_empty(), "{report}");
     assert!(report.entries > 1_100 && report.entries < 1_200, "{report}");
     let journal = folder.open();
@@ -126,7 +129,7 @@ async fn where_acknowledged_entries_are_gone_every_log_gets_a_new_name() {
     let (path, written) = written_journal(folder.path());
     let file = std::fs::File::options().write(true).open(path).expect("open");
     file.set_len(written / 2).expect("cut");
-    let report = check(folder.path()).expect("looked at");
+    let report = check(folder.path(), &LAYOUT).expect("looked at");
     assert!(report.broken.is_some_and(|why| why.contains("were acknowledged")));
     let (mut new, report) = salvaged(&folder);
     assert!(report.cut.is_empty() && report.renamed.len() == 3, "{report}");
