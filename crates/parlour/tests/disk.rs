@@ -250,52 +250,6 @@ async fn a_corrupted_file_stops_the_start_by_name_and_what_can_be_read_is_salvag
     assert_eq!(server.terminate(), Some(0));
 }
 
-/// Flips a bit of a file.
-fn flip(path: &Path, at: u64) {
-    let file = std::fs::File::options().read(true).write(true).open(path).expect("open");
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).expect("readable");
-    file.write_all_at(&[byte[0] ^ 0x10], at).expect("writable");
-}
-
-#[tokio::test]
-async fn damage_to_the_engines_names_and_manifests_is_told_by_file_and_costs_nothing() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("data");
-    write_and_stop(&data, 20).await;
-    let mut files = Vec::new();
-    collect(&data.join("engine").join("keyspaces"), &mut files);
-    // With some bytes of a table unread the engine starts: the journal's own tests flip those.
-    files.retain(|path| path.parent().is_some_and(|folder| !folder.ends_with("tables")));
-    for (number, path) in files.iter().enumerate() {
-        let whole = std::fs::read(path).expect("readable");
-        flip(path, whole.len() as u64 / 2);
-        let refused = Start::in_dir(&data).run();
-        let said = text(&refused);
-        assert_eq!(refused.status.code(), Some(1), "{said}");
-        for part in
-            [path.parent().and_then(Path::to_str).expect("UTF-8"), "parlour journal salvage"]
-        {
-            assert!(said.contains(part), "{part:?} is missing in: {said}");
-        }
-        assert_eq!(tool(&["check"], &[&data]).status.code(), Some(1));
-        let new = dir.path().join(format!("salvaged-{number}"));
-        let salvaged = tool(&["salvage"], &[&data, &new]);
-        assert_eq!(salvaged.status.code(), Some(1), "{}: {}", path.display(), text(&salvaged));
-        assert!(text(&salvaged).contains("2 rooms, 21 entries"), "{}", text(&salvaged));
-        let copy = tool(&["check"], &[&new]);
-        assert_eq!(copy.status.code(), Some(0), "{}", text(&copy));
-        assert!(text(&copy).contains("2 rooms, 21 entries"), "{}", text(&copy));
-        std::fs::write(path, whole).expect("written");
-    }
-    assert!(files.len() > 10, "{files:?}");
-    let clean = tool(&["check"], &[&data]);
-    assert_eq!(clean.status.code(), Some(0), "the old folder is as it was: {}", text(&clean));
-    let inside = tool(&["salvage"], &[&data, &data.join("sub")]);
-    assert_eq!(inside.status.code(), Some(2), "{}", text(&inside));
-    assert!(text(&inside).contains("does not change"), "{}", text(&inside));
-}
-
 #[tokio::test]
 async fn tools_say_what_they_cannot_work_on() {
     let dir = tempfile::tempdir().expect("a folder");
